@@ -1,0 +1,73 @@
+# Every target works on a fresh checkout: the environment in $(VENV) and the compiled core are made when they are missing or old.
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= .build
+PY := $(VENV)/bin/python
+CORE_SOURCES := setup.py pyproject.toml fastlog/_core.pyx fastlog/_core.pxd $(wildcard fastlog/native/*.pxi)
+PORT ?= 9092
+SEEDS ?= 500
+
+.DEFAULT_GOAL := help
+.PHONY: help up build test fast lint conformance check-messages sim bench clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: pyproject.toml ci/requirements.py
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=77" "cython>=3.1,<4"
+	$(PY) ci/requirements.py | $(PY) -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+$(VENV)/.ready-for-%: $(VENV)/.ready
+	$(PY) ci/requirements.py $* | $(PY) -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+$(BUILD)/core: $(VENV)/.ready $(CORE_SOURCES)
+	$(PY) setup.py --quiet build_ext --inplace
+	@mkdir -p $(BUILD) && touch $@
+
+build: $(BUILD)/core ## the environment and the compiled core
+
+up: build ## a broker on 127.0.0.1:$(PORT), in the foreground
+	$(PY) -m fastlog up --port $(PORT)
+
+test: build $(VENV)/.ready-for-test $(VENV)/.ready-for-oracles ## all tests that need no other programs
+	$(PY) -m pytest -q -n 2 tests --ignore=tests/conformance
+
+fast: build $(VENV)/.ready-for-test $(VENV)/.ready-for-oracles ## the quick tests, under 90 s
+	$(PY) -m pytest -q -n 2 -m "not slow" tests --ignore=tests/conformance
+
+lint: build $(VENV)/.ready-for-lint $(VENV)/.ready-for-test ## style, imports, types, stubs
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+	$(PY) -m mypy.stubtest --ignore-unused-allowlist --allowlist ci/stubtest.allow fastlog._core
+
+.cache/kafka-jars/.done: tests/conformance/java/pom.xml
+	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/kafka-jars
+	@touch $@
+
+.cache/kafka-3.9-jars/.done: tests/conformance/java/pom.xml
+	mvn -q -B -f $< dependency:copy -Dartifact=org.apache.kafka:kafka-clients:3.9.1 -DoutputDirectory=$(CURDIR)/.cache/kafka-3.9-jars
+	@touch $@
+
+conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done ## real clients and real servers (needs java, mvn, kcat)
+	$(PY) -m pytest -q tests/conformance
+
+bench: build $(VENV)/.ready-for-oracles ## every figure of the README
+	PYTHONPATH=. $(PY) bench/start/run.py
+	PYTHONPATH=. $(PY) bench/hot/run.py
+	PYTHONPATH=. $(PY) bench/core/run.py
+	PYTHONPATH=. $(PY) bench/core/segments.py
+	PYTHONPATH=. $(PY) bench/wire/metadata.py
+
+check-messages: build .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done ## the message tables equal what Kafka's jars say
+	$(PY) ci/generate_messages.py --check .cache/kafka-jars/kafka-clients-*.jar .cache/kafka-3.9-jars/kafka-clients-*.jar
+
+sim: build ## SEEDS=N simulated clusters, each from its seed
+	$(PY) -m fastlog.sim --seeds $(SEEDS)
+
+clean: ## remove what was built
+	rm -rf .build* build fastlog/_core.c fastlog/*.so

@@ -1,0 +1,269 @@
+"""Listeners, their connections, and the limits on both.
+
+Limits, all on by default (`Limits`), with Kafka's names in the options table: `socket.request.max.bytes`, `max.connections`,
+`max.connections.per.ip`, `connections.max.idle.ms`, `queued.max.request.bytes`.
+
+* At `max.connections` nothing more is accepted until a connection closes: clients wait in the backlog.
+* Beyond `max.connections.per.ip` a connection is closed as soon as it is accepted.
+* When descriptors are out, accepting pauses, ever longer up to `MAX_BACKOFF_MS`; what is connected goes on.
+* Requests that have not wholly arrived hold memory, and so do answers that the client doesn't read. Over
+  `queued.max.request.bytes`, connections that hold more than `FAIR_SHARE_BYTES` are read no further; the one that was stopped
+  first goes on alone, so that something always gets done, and is closed when it takes longer than `RESCUE_MS`; clients that read
+  nothing of their answers for as long are closed too. Small requests of others never wait.
+
+`flush` is a turn-end hook, registered after those that make answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fastlog.api.connection import Connection
+from fastlog.api.context import AllowAll, Policy
+from fastlog.api.request_metrics import RequestMetrics
+from fastlog.env import READABLE
+
+if TYPE_CHECKING:
+    from fastlog.api.registry import Registry
+    from fastlog.env import Listener, Network
+    from fastlog.env.reactor import Reactor, Timer
+    from fastlog.metrics import Metrics
+
+ACCEPTS_PER_TURN = 64
+MIN_BACKOFF_MS = 50
+MAX_BACKOFF_MS = 2_000
+FAIR_SHARE_BYTES = 128 * 1024
+RESCUE_MS = 30_000
+MAX_SWEEP_MS = 10_000
+TRIM_INTERVAL_MS = 1_000
+_NANOSECONDS_PER_MILLISECOND = 1_000_000
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What clients may take in all. `max_idle_ms` and `queued_max_request_bytes` below 0 mean no limit."""
+
+    max_request_bytes: int = 100 * 1024 * 1024
+    max_connections: int = 20_000
+    max_connections_per_ip: int = 10_000
+    max_idle_ms: int = 600_000
+    queued_max_request_bytes: int = 256 * 1024 * 1024
+
+
+class Server:
+    """All listeners of one broker."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        network: Network,
+        registry: Registry,
+        metrics: Metrics,
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+        *,
+        accepting: bool = True,
+    ) -> None:
+        """Serve `registry`. Not `accepting`, listeners are bound and clients wait in the backlog until `start_accepting`."""
+        self.reactor = reactor
+        self.network = network
+        self.registry = registry
+        self.limits = limits or Limits()
+        self.policy: Policy = policy or AllowAll()
+        self.metrics = RequestMetrics(metrics)
+        for api in registry:
+            self.metrics.name(api.key, api.name, api.max_version)
+        self.dirty: list[Connection] = []
+        """Connections with answers to send when the turn ends."""
+        self.held_bytes = 0
+        """Memory of all requests that have not wholly arrived, and of all answers that are not wholly sent."""
+        limit_bytes = self.limits.queued_max_request_bytes
+        self._max_held_bytes = limit_bytes if limit_bytes >= 0 else sys.maxsize
+        self._connections: dict[Connection, None] = {}
+        self._count_by_host: dict[str, int] = {}
+        self._listeners: dict[Listener, Callable[[int], None]] = {}
+        self._accepting = accepting
+        self._backoff_ms = 0
+        self._trim_again_ns = 0
+        self._stopped: dict[Connection, None] = {}  # by shortage of memory, in the order in which they were stopped
+        self._rescued: Connection | None = None
+        self._rescue: Timer | None = None
+        self._closed = False
+        metrics.gauge("kafka.server:type=socket-server-metrics,name=connection-count", lambda: len(self._connections))
+        metrics.gauge("kafka.network:type=SocketServer,name=MemoryPoolUsed", lambda: self.held_bytes)
+        self._max_idle_ns = (
+            self.limits.max_idle_ms * _NANOSECONDS_PER_MILLISECOND if self.limits.max_idle_ms >= 0 else sys.maxsize
+        )
+        self._sweep_ms = max(1, min(self._max_idle_ns // (4 * _NANOSECONDS_PER_MILLISECOND), MAX_SWEEP_MS))
+        self._sweep_timer = reactor.call_later(self._sweep_ms, self._sweep)
+
+    def listen(self, name: str, host: str, port: int, backlog: int = 128) -> Listener:
+        """Accept connections at an address from now on; OSError when it cannot be bound. Returns the bound listener."""
+        listener = self.network.listen(host, port, backlog)
+        on_ready = partial(self._accept, listener, name)
+        self._listeners[listener] = on_ready
+        if self._accepting:
+            self.network.watch(listener, READABLE, on_ready)
+        return listener
+
+    def start_accepting(self) -> None:
+        """Let in who waits in the backlog, and everybody from now on."""
+        if not self._accepting and not self._closed:
+            self._set_accepting(True)
+
+    def close(self) -> None:
+        """Stop listening and close every connection."""
+        self._closed = True
+        self._sweep_timer.cancel()
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.close("")
+
+    def flush(self) -> None:
+        """Send the answers that this turn made."""
+        if self.dirty:
+            dirty, self.dirty = self.dirty, []
+            now_ns = self.reactor.clock.monotonic_ns()
+            for connection in dirty:
+                try:
+                    connection.flush(now_ns)
+                except Exception as error:  # a mistake of ours, and this connection's alone
+                    logger.error("sending to %s:%d failed", connection.peer_host, connection.peer_port, exc_info=error)
+                    connection.close("")
+        if self._stopped:
+            self._relieve()
+
+    # ---- accepting --------------------------------------------------------------------------------------------------------
+
+    def _accept(self, listener: Listener, name: str, events: int) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if not self._accepting:
+                return
+            if len(self._connections) >= self.limits.max_connections:
+                logger.warning("max.connections=%d reached: accepting again when one closes", self.limits.max_connections)
+                self._set_accepting(False)
+                return
+            try:
+                transport = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._back_off(error)
+                    return
+                continue  # the client has gone before it was accepted
+            self._backoff_ms = 0
+            host = transport.peer_host
+            count = self._count_by_host.get(host, 0)
+            if count >= self.limits.max_connections_per_ip:
+                self.metrics.connections_refused.value += 1
+                logger.warning(
+                    "closing connection of %s:%d: max.connections.per.ip=%d reached",
+                    host,
+                    transport.peer_port,
+                    self.limits.max_connections_per_ip,
+                )
+                transport.close()
+                continue
+            self._count_by_host[host] = count + 1
+            self.metrics.connections_created.value += 1
+            self._connections[Connection(self, transport, name)] = None
+
+    def _back_off(self, error: OSError) -> None:
+        self._backoff_ms = min(max(MIN_BACKOFF_MS, self._backoff_ms * 2), MAX_BACKOFF_MS)
+        logger.warning("cannot accept connections (%s): trying again in %d ms", error.strerror, self._backoff_ms)
+        self._set_accepting(False)
+        self.reactor.call_later(self._backoff_ms, self._accept_again)
+
+    def _accept_again(self) -> None:
+        if not self._accepting and not self._closed and len(self._connections) < self.limits.max_connections:
+            self._set_accepting(True)
+
+    def _set_accepting(self, accepting: bool) -> None:
+        self._accepting = accepting
+        for listener, on_ready in self._listeners.items():
+            self.network.watch(listener, READABLE if accepting else 0, on_ready)
+
+    def forget(self, connection: Connection, held_bytes: int) -> None:
+        """Give back what a closed connection had."""
+        del self._connections[connection]
+        count = self._count_by_host[connection.peer_host] - 1
+        if count:
+            self._count_by_host[connection.peer_host] = count
+        else:
+            del self._count_by_host[connection.peer_host]
+        self.held_bytes -= held_bytes
+        self._stopped.pop(connection, None)
+        if connection is self._rescued:
+            self._end_rescue()
+        if not self._accepting and not self._backoff_ms:
+            self._accept_again()
+
+    # ---- idle connections -------------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        now_ns = self.reactor.now_ns
+        swept_before_ns = now_ns - self._sweep_ms * _NANOSECONDS_PER_MILLISECOND
+        for connection in self._connections:
+            if connection.last_active_ns < swept_before_ns:
+                connection.trim()
+        idle_since_ns = now_ns - self._max_idle_ns
+        for connection in [one for one in self._connections if one.last_active_ns < idle_since_ns and not one.is_waiting_for_us]:
+            connection.close(f"idle for longer than connections.max.idle.ms={self.limits.max_idle_ms}")
+        if self.is_short_of_memory:
+            stalled_since_ns = now_ns - RESCUE_MS * _NANOSECONDS_PER_MILLISECOND
+            for connection in [one for one in self._connections if one.last_active_ns < stalled_since_ns and one.has_unsent]:
+                connection.close(f"it reads no answers while queued.max.request.bytes={self._max_held_bytes} is exhausted")
+        self._sweep_timer = self.reactor.call_later(self._sweep_ms, self._sweep)
+
+    # ---- memory -----------------------------------------------------------------------------------------------------------
+
+    def holds(self, connection: Connection, grown_bytes: int, needed_bytes: int) -> None:
+        """Take note of what a connection holds, and stop it when all hold too much and it needs more than its share."""
+        self.held_bytes += grown_bytes
+        if connection is self._rescued:
+            if needed_bytes <= FAIR_SHARE_BYTES:
+                self._end_rescue()
+        elif self.held_bytes > self._max_held_bytes and needed_bytes > FAIR_SHARE_BYTES:
+            self._stopped[connection] = None
+            connection.hold()
+
+    @property
+    def is_short_of_memory(self) -> bool:
+        return self.held_bytes > self._max_held_bytes
+
+    def _relieve(self) -> None:
+        if self.is_short_of_memory and self.reactor.now_ns >= self._trim_again_ns:
+            self._trim_again_ns = self.reactor.now_ns + TRIM_INTERVAL_MS * _NANOSECONDS_PER_MILLISECOND
+            for connection in self._connections:
+                connection.trim()
+        if not self.is_short_of_memory:
+            stopped, self._stopped = self._stopped, {}
+            for connection in stopped:
+                connection.release()
+        elif self._rescued is None:
+            rescued = next(iter(self._stopped))
+            del self._stopped[rescued]
+            self._rescued = rescued
+            self._rescue = self.reactor.call_later(RESCUE_MS, self._give_up_rescue)
+            rescued.release()
+
+    def _give_up_rescue(self) -> None:
+        if self._rescued is not None:
+            self._rescued.close(f"its request kept queued.max.request.bytes={self._max_held_bytes} exhausted")
+
+    def _end_rescue(self) -> None:
+        self._rescued = None
+        if self._rescue is not None:
+            self._rescue.cancel()
+            self._rescue = None

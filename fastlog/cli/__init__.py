@@ -1,0 +1,8 @@
+"""The command line: one module a command, each imported when it is called.
+
+`fastlog up` has a fraction of a second to be ready, so nothing heavy is imported before it is needed: a broker loads no client, a
+client no broker, and neither numpy nor cramjam unless the data asks for it.
+
+Exit codes: 0 done, 1 it failed, 2 it was called wrongly (an unknown option, a value that cannot be read, a port in use, a
+directory that another process holds). Either way one line on stderr says what and what to do about it.
+"""

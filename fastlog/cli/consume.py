@@ -1,0 +1,197 @@
+"""`fastlog consume`: the records of a topic, printed.
+
+Plain values, and keys with values, are joined by one compiled call a batch; what needs more (offsets, timestamps, headers,
+JSON) is written record by record.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from fastlog.cli.options import bootstrap_option, parse_separator
+from fastlog.env.wall_time import format_wall_ms, parse_wall_ms
+from fastlog.errors import UnknownTopicOrPartition, UsageError
+
+if TYPE_CHECKING:
+    from fastlog._core import Record
+    from fastlog.client.blocking import BlockingConsumer, Client
+    from fastlog.client.consumer import Fetched, TopicPartition
+
+BEGINNING: Final = "beginning"
+END: Final = "end"
+
+
+@click.command("consume")
+@click.argument("topic")
+@click.option("--partition", "partitions", type=click.IntRange(min=0), multiple=True, help="Only this one; any number of times.")
+@click.option("--offset", metavar="N|beginning|end", help="Where to begin in each partition.  [default: beginning]")
+@click.option("--time", "time", metavar="WHEN", help="Begin at the first record of this time: ISO 8601, or ms since 1970.")
+@click.option("--max", "max_count", type=click.IntRange(min=0), metavar="N", help="Stop after so many records.")
+@click.option("--exit-at-end", is_flag=True, help="Stop at the end that each partition has now.")
+@click.option("--offsets", "with_offsets", is_flag=True, help="Print partition and offset before each record.")
+@click.option("--timestamps", is_flag=True, help="Print each record's time before it.")
+@click.option("--headers", is_flag=True, help="Print each record's headers before it.")
+@click.option("--keys", is_flag=True, help="Print each record's key before it.")
+@click.option(
+    "--key-separator",
+    callback=parse_separator,
+    metavar="TEXT",
+    help=r"What stands behind a key, and behind the other fields.  [default: \t]",
+)
+@click.option("--separator", callback=parse_separator, metavar="TEXT", help=r"What stands behind a record.  [default: \n]")
+@click.option("--raw", is_flag=True, help="Values only, byte for byte, with nothing between them.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with all there is.")
+@bootstrap_option
+def command(
+    topic: str,
+    partitions: tuple[int, ...],
+    offset: str | None,
+    time: str | None,
+    max_count: int | None,
+    exit_at_end: bool,
+    with_offsets: bool,
+    timestamps: bool,
+    headers: bool,
+    keys: bool,
+    key_separator: bytes | None,
+    separator: bytes | None,
+    raw: bool,
+    as_json: bool,
+    bootstrap: str,
+) -> None:
+    """Print the records of TOPIC as they come, until it is interrupted (or --max, or --exit-at-end).
+
+    Within a partition they come in order. In JSON, bytes that are not UTF-8 are given as {"base64": ...}.
+    """
+    fields = with_offsets or timestamps or headers or keys
+    if raw and (fields or as_json or key_separator is not None or separator is not None):
+        raise UsageError("--raw prints values and nothing else: leave out the options for other fields and separators")
+    if as_json and (fields or key_separator is not None or separator is not None):
+        raise UsageError("--json prints every field: leave out the options for fields and separators")
+    if key_separator is not None and not fields:
+        raise UsageError("--key-separator stands behind keys or other fields: add --keys, --offsets, --timestamps or --headers")
+    end = b"" if raw else b"\n" if separator is None else separator
+    between = b"\t" if key_separator is None else key_separator
+    line = _json_line if as_json else _field_line(with_offsets, timestamps, headers, keys, between, end)
+    is_joined = not (as_json or with_offsets or timestamps or headers)
+    begin = _begin(offset, time)
+
+    from fastlog.client.blocking import Client  # noqa: PLC0415
+
+    with Client(bootstrap) as client:
+        consumer = _open(client, topic, partitions, begin)
+        out = sys.stdout.buffer
+        left = -1 if max_count is None else max_count
+        if left == 0:
+            return
+        for fetched in consumer.batches(stop_at_end=exit_at_end):
+            if is_joined:
+                text, count = fetched.join(left, end, between if keys else None)
+                out.write(text)
+                left -= count if left > 0 else 0
+            else:
+                left = _write_records(out.write, line, fetched, left)
+            if not consumer.has_more:
+                out.flush()
+            if left == 0:
+                break
+        out.flush()
+
+
+def _begin(offset: str | None, time: str | None) -> tuple[str, int]:
+    """Return what to begin at: ("offset", n) or ("time", ms, or EARLIEST or LATEST)."""
+    from fastlog.client.consumer import EARLIEST, LATEST  # noqa: PLC0415
+
+    if time is not None:
+        if offset is not None:
+            raise UsageError("--offset and --time both say where to begin: leave one out")
+        try:
+            return "time", parse_wall_ms(time)
+        except ValueError:
+            raise UsageError(f"--time wants ISO 8601 (2026-01-31T12:00:00Z) or milliseconds since 1970, not {time!r}") from None
+    if offset in (None, BEGINNING):
+        return "time", EARLIEST
+    if offset == END:
+        return "time", LATEST
+    assert offset is not None
+    if not offset.isascii() or not offset.isdigit() or int(offset) >= 1 << 63:
+        raise UsageError(f"--offset wants a number, {BEGINNING} or {END}, not {offset!r}")
+    return "offset", int(offset)
+
+
+def _open(client: Client, topic: str, partitions: Iterable[int], begin: tuple[str, int]) -> BlockingConsumer:
+    try:
+        known = client.wait(client.cluster.topic(topic))
+    except UnknownTopicOrPartition:
+        raise UnknownTopicOrPartition(f"no such topic: {topic}") from None
+    chosen = list(dict.fromkeys(partitions)) or list(range(len(known.leaders)))
+    for partition in chosen:
+        if partition >= len(known.leaders):
+            raise UsageError(f"--partition {partition}: {topic} has {len(known.leaders)}, the last is {len(known.leaders) - 1}")
+    keys: list[TopicPartition] = [(topic, partition) for partition in chosen]
+    kind, value = begin
+    consumer = client.consumer([])
+    consumer.assign(dict.fromkeys(keys, value) if kind == "offset" else consumer.offsets(dict.fromkeys(keys, value)))
+    return consumer
+
+
+def _write_records(
+    write: Callable[[bytes], object], line: Callable[[Fetched, Record], bytes], fetched: Fetched, left: int
+) -> int:
+    """Write a batch's records, at most `left` of them (-1: all); return how many are left to write."""
+    for record in fetched.records():
+        write(line(fetched, record))
+        if left > 0:
+            left -= 1
+            if left == 0:
+                break
+    return left
+
+
+def _field_line(
+    with_offsets: bool, timestamps: bool, headers: bool, keys: bool, between: bytes, end: bytes
+) -> Callable[[Fetched, Record], bytes]:
+    def line(fetched: Fetched, record: Record) -> bytes:
+        parts = []
+        if with_offsets:
+            parts.append(b"%d:%d" % (fetched.partition, record.offset))
+        if timestamps:
+            parts.append(format_wall_ms(record.timestamp_ms).encode())
+        if headers:
+            parts.append(b",".join(name.encode() + b"=" + bytes(value or b"") for name, value in record.headers))
+        if keys:
+            parts.append(bytes(record.key or b""))
+        parts.append(bytes(record.value or b""))
+        return between.join(parts) + end
+
+    return line
+
+
+def _json_line(fetched: Fetched, record: Record) -> bytes:
+    fields = {
+        "topic": fetched.topic,
+        "partition": fetched.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
+        "time": format_wall_ms(record.timestamp_ms),
+        "key": _json_value(record.key),
+        "value": _json_value(record.value),
+        "headers": [[name, _json_value(value)] for name, value in record.headers],
+    }
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _json_value(data: memoryview | None) -> Any:
+    if data is None:
+        return None
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        import base64  # noqa: PLC0415
+
+        return {"base64": base64.b64encode(data).decode()}

@@ -1,0 +1,131 @@
+"""`fastlog topic`: create, list, describe, delete."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastlog.cli.options import bootstrap_option, settings_option
+from fastlog.errors import TopicAlreadyExists, UnknownTopicOrPartition
+
+if TYPE_CHECKING:
+    from fastlog.client.cluster import Topic
+    from fastlog.config import Setting
+
+
+@click.group("topic", no_args_is_help=True)
+def command() -> None:
+    """Create, list, describe and delete topics."""
+
+
+@command.command()
+@click.argument("topic")
+@click.option("--partitions", type=click.IntRange(min=1), metavar="N", help="How many; the broker's num.partitions by default.")
+@click.option("--replication-factor", type=click.IntRange(1, 32_767), metavar="N", help="Replicas of each partition.")
+@click.option("--if-not-exists", is_flag=True, help="Leave a topic that is there alone.")
+@settings_option("A topic's option, such as retention.ms=3600000; any number of times.")
+@bootstrap_option
+def create(
+    topic: str,
+    partitions: int | None,
+    replication_factor: int | None,
+    if_not_exists: bool,
+    settings: list[Setting],
+    bootstrap: str,
+) -> None:
+    """Create TOPIC."""
+    from fastlog.client.admin import BROKER_DEFAULT  # noqa: PLC0415
+    from fastlog.client.blocking import Client  # noqa: PLC0415
+
+    with Client(bootstrap) as client:
+        try:
+            client.wait(
+                client.admin().create_topic(
+                    topic,
+                    partitions=BROKER_DEFAULT if partitions is None else partitions,
+                    replication_factor=BROKER_DEFAULT if replication_factor is None else replication_factor,
+                    configs={setting.name: setting.text for setting in settings},
+                )
+            )
+        except TopicAlreadyExists:
+            if not if_not_exists:
+                raise TopicAlreadyExists(f"the topic {topic} is there already; delete it first, or use --if-not-exists") from None
+
+
+@command.command("list")
+@bootstrap_option
+def list_(bootstrap: str) -> None:
+    """Print the names of all topics, one a line."""
+    from fastlog.client.blocking import Client  # noqa: PLC0415
+
+    with Client(bootstrap) as client:
+        for topic in client.wait(client.admin().topics()):
+            click.echo(topic.name)
+
+
+@command.command()
+@click.argument("topics", metavar="[TOPIC]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@bootstrap_option
+def describe(topics: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
+    """Print partitions, leaders and replicas of the topics named, or of all."""
+    from fastlog.client.blocking import Client  # noqa: PLC0415
+
+    with Client(bootstrap) as client:
+        try:
+            described = client.wait(client.admin().topics(topics or None))
+        except UnknownTopicOrPartition:
+            raise UnknownTopicOrPartition(f"no such topic: {' or '.join(topics)}") from None
+    for topic in described:
+        if as_json:
+            click.echo(json.dumps(_as_json(topic)))
+            continue
+        replicas = max(map(len, topic.replicas), default=0)
+        click.echo(f"{topic.name}  id={_topic_id(topic)} partitions={len(topic.leaders)} replication_factor={replicas}")
+        for index, leader in enumerate(topic.leaders):
+            click.echo(
+                f"  {index}  leader={leader if leader >= 0 else 'none'} epoch={topic.epochs[index]}"
+                f" replicas={_numbers(topic.replicas[index])} in_sync={_numbers(topic.in_sync[index])}"
+            )
+
+
+@command.command()
+@click.argument("topics", metavar="TOPIC...", nargs=-1, required=True)
+@bootstrap_option
+def delete(topics: tuple[str, ...], bootstrap: str) -> None:
+    """Delete topics with all their records."""
+    from fastlog.client.blocking import Client  # noqa: PLC0415
+
+    with Client(bootstrap) as client:
+        for topic in topics:
+            try:
+                client.wait(client.admin().delete_topic(topic))
+            except UnknownTopicOrPartition:
+                raise UnknownTopicOrPartition(f"no such topic: {topic}") from None
+
+
+def _numbers(values: tuple[int, ...]) -> str:
+    return ",".join(map(str, values)) or "none"
+
+
+def _topic_id(topic: Topic) -> str:
+    """A topic's id as Kafka writes it: base64 for URLs, without padding."""
+    import base64  # noqa: PLC0415
+
+    return base64.urlsafe_b64encode(topic.topic_id).decode().rstrip("=")
+
+
+def _as_json(topic: Topic) -> dict[str, Any]:
+    partitions = [
+        {
+            "partition": index,
+            "leader": leader,
+            "epoch": topic.epochs[index],
+            "replicas": list(topic.replicas[index]),
+            "in_sync": list(topic.in_sync[index]),
+        }
+        for index, leader in enumerate(topic.leaders)
+    ]
+    return {"topic": topic.name, "id": _topic_id(topic), "internal": topic.is_internal, "partitions": partitions}

@@ -1,0 +1,84 @@
+"""What the coordinator refuses, under ZooKeeper's names and codes (ZooKeeper programmer's guide, "ZooKeeper error codes")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from fastlog.errors import FastlogError
+
+
+class CoordinatorError(FastlogError):
+    """Base of the coordinator's errors; `code` is what ZooKeeper's protocol sends for it, `path` the znode it is about."""
+
+    code: ClassVar[int] = -1
+
+    def __init__(self, path: str = "", detail: str = "") -> None:
+        name = type(self).__name__
+        super().__init__(": ".join(part for part in (f"{name} {path}" if path else name, detail) if part))
+        self.path = path
+
+
+class BadArguments(CoordinatorError):
+    """A path that is not one, or a request that is too large."""
+
+    code = -8
+
+
+class NoNode(CoordinatorError):
+    """The znode, or the parent of the one to be created, is not there."""
+
+    code = -101
+
+
+class BadVersion(CoordinatorError):
+    """The znode's version is not the expected one: somebody else wrote it."""
+
+    code = -103
+
+
+class NoChildrenForEphemerals(CoordinatorError):
+    """An ephemeral znode cannot have children."""
+
+    code = -108
+
+
+class NodeExists(CoordinatorError):
+    """The znode to be created is there already."""
+
+    code = -110
+
+
+class NotEmpty(CoordinatorError):
+    """The znode to be deleted has children."""
+
+    code = -111
+
+
+class SessionExpired(CoordinatorError):
+    """The session is over, and its ephemeral znodes are gone."""
+
+    code = -112
+
+
+class ConnectionLoss(CoordinatorError):
+    """The coordinator cannot be reached or can no longer write; whether the last request was carried out is not known."""
+
+    code = -4
+
+
+class MultiFailed(CoordinatorError):
+    """One operation of a multi failed, so none was carried out; `index` says which, `error` why."""
+
+    code = -2
+
+    def __init__(self, index: int, error: CoordinatorError) -> None:
+        super().__init__(error.path, f"operation {index}: {error}")
+        self.index = index
+        self.error = error
+
+
+def codes_of_failed_multi(failed: MultiFailed, operations: Sequence[object]) -> list[int]:
+    """Return one code per operation as ZooKeeper answers them: 0 (rolled back) before the culprit, -2 (not tried) after it."""
+    after = len(operations) - failed.index - 1
+    return [0] * failed.index + [failed.error.code] + [MultiFailed.code] * after

@@ -1,0 +1,467 @@
+"""The coordinator's memory: a journal of transactions, each on disk before its answer, and snapshots that keep it short.
+
+`journal.<first zxid>` files hold framed records; `snapshot.<zxid>` files hold the whole tree as of a zxid (hexadecimal, 16
+digits). A frame is: magic, size of the payload, CRC32C of what follows, *synced position*, zxid, kind, payload. Rules:
+
+* Writes are gathered while the last fdatasync runs and share the next one (group commit). `on_durable` tells how far it came.
+* Every frame says up to which position its file was on disk when it was written. A bad frame before that position was whole
+  once: a corruption, which stops the start. A bad frame with no such witness after it is a torn tail: nobody was told of it,
+  so it is cut. A clean close leaves one last witness.
+* Only the last file may have a torn tail; zxids are consecutive through all files.
+* A full disk is waited out: nobody is answered meanwhile. A failed fdatasync, or any other error, fences the journal for good
+  (pages that failed to be written are marked clean; trying again would lie).
+* Snapshots are written beside the running journal, synced, then renamed. The newest two are kept, and the journal from the older
+  one on: when the newest turns out corrupt, the older one and the journal give the same tree.
+
+It does its I/O through `_core.File` and `Disk`; only `open` reads, before the reactor runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Callable, Generator
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from fastlog._core import crc32c
+from fastlog.coordinator.errors import CoordinatorError
+from fastlog.coordinator.jute import JuteError, Reader, Writer
+from fastlog.coordinator.records import FORMAT, decode_transaction, decode_znode, encode_transaction, encode_znode
+from fastlog.coordinator.tree import Transaction, Tree
+from fastlog.env import Disk, Flusher
+from fastlog.env.directories import make_directories_durably
+from fastlog.env.reactor import Pending, Reactor
+from fastlog.errors import FastlogError
+
+if TYPE_CHECKING:
+    from fastlog._core import File
+
+JOURNAL_FILE_BYTES: Final = 4 << 20
+"""A journal file of this size is followed by a new one, and by a snapshot."""
+MAX_PAYLOAD_BYTES: Final = 4 << 20
+"""More than the largest request that the coordinator accepts."""
+SNAPSHOT_ZNODES_PER_TURN: Final = 500
+"""How much of a snapshot is encoded in one turn of the reactor (about a millisecond)."""
+SNAPSHOTS_KEPT: Final = 2
+FULL_DISK_RETRY_MS: Final = 1000
+
+_MAGIC: Final = b"\xf1\x06ZJ"
+_FRAME: Final = struct.Struct(">4sII")
+_CHECKED: Final = struct.Struct(">qqB")
+_FRAME_BYTES: Final = _FRAME.size + _CHECKED.size
+_HEAD: Final = 0
+_TRANSACTION: Final = 1
+_END: Final = 2
+
+_SNAPSHOT_MAGIC: Final = b"\xf1\x06ZS"
+_SNAPSHOT_HEAD: Final = struct.Struct(">4siqi")
+_SNAPSHOT_TAIL: Final = struct.Struct(">I")
+_LEAST_ZNODE_BYTES: Final = 72
+_LEAST_SESSION_BYTES: Final = 12
+
+_JOURNAL_PREFIX: Final = "journal."
+_SNAPSHOT_PREFIX: Final = "snapshot."
+_WAITED_OUT: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class CorruptJournal(FastlogError):
+    """A file of the coordinator is not what was written; names the file and the position."""
+
+    def __init__(self, path: str, position: int, reason: str) -> None:
+        super().__init__(
+            f"{path}: corrupt at position {position}: {reason}; put back a good copy of the file, or move the coordinator's "
+            "directory away to start with empty metadata"
+        )
+        self.path = path
+        self.position = position
+
+
+class _Frame(NamedTuple):
+    synced_position: int
+    zxid: int
+    kind: int
+    payload: bytes
+    end: int
+
+
+def _frame(kind: int, zxid: int, synced_position: int, payload: bytes) -> bytes:
+    checked = _CHECKED.pack(synced_position, zxid, kind) + payload
+    return _FRAME.pack(_MAGIC, len(payload), crc32c(checked)) + checked
+
+
+def _head(last_zxid: int) -> bytes:
+    """Return the first frame of a file that goes on after `last_zxid`."""
+    return _frame(_HEAD, last_zxid, 0, FORMAT.to_bytes(4, "big"))
+
+
+def _read_frame(data: bytes, position: int) -> _Frame | str:
+    """Return the frame at `position`, or what is wrong with it."""
+    if len(data) - position < _FRAME_BYTES:
+        return "the record is cut short"
+    magic, size, crc = _FRAME.unpack_from(data, position)
+    if magic != _MAGIC:
+        return "no record begins here"
+    end = position + _FRAME_BYTES + size
+    if size > MAX_PAYLOAD_BYTES:
+        return f"a record of {size} bytes"
+    if end > len(data):
+        return "the record is cut short"
+    if crc32c(data[position + _FRAME.size : end]) != crc:
+        return "the record's CRC is wrong"
+    synced_position, zxid, kind = _CHECKED.unpack_from(data, position + _FRAME.size)
+    return _Frame(synced_position, zxid, kind, data[position + _FRAME_BYTES : end], end)
+
+
+def _has_witness(data: bytes, position: int) -> bool:
+    """Tell whether a whole frame after `position` says that `position` had been synced."""
+    at = data.find(_MAGIC, position + 1)
+    while at != -1:
+        frame = _read_frame(data, at)
+        if isinstance(frame, _Frame) and frame.synced_position > position:
+            return True
+        at = data.find(_MAGIC, at + 1)
+    return False
+
+
+def _file_names(disk: Disk, directory: str, prefix: str) -> list[tuple[int, str]]:
+    """Return (zxid, path) of the directory's files with this prefix, ascending."""
+    found = []
+    for name in disk.list_directory(directory):
+        digits = name.removeprefix(prefix)
+        if digits != name and len(digits) == 16 and all(digit in "0123456789abcdef" for digit in digits):
+            found.append((int(digits, 16), f"{directory}/{name}"))
+    return sorted(found)
+
+
+def _read_file(disk: Disk, path: str) -> bytes:
+    file = disk.open(path, read_only=True)
+    try:
+        size = file.size_bytes()
+        parts: list[bytes] = []
+        position = 0
+        while position < size:
+            part = file.pread(size - position, position)
+            if not part:
+                break
+            parts.append(part)
+            position += len(part)
+        return b"".join(parts)
+    finally:
+        file.close()
+
+
+def _write_all(file: File, data: bytes, position: int) -> None:
+    """Write all of `data`; OSError with ENOSPC when it doesn't go in whole."""
+    written = 0
+    while written < len(data):
+        count = file.pwritev([memoryview(data)[written:]], position + written)
+        if count == 0:
+            raise OSError(errno.ENOSPC, "no space is left", file.path)
+        written += count
+
+
+def _load_snapshot(disk: Disk, path: str) -> Tree:
+    """Return the tree of a snapshot; CorruptJournal."""
+    data = _read_file(disk, path)
+    if len(data) < _SNAPSHOT_HEAD.size + _SNAPSHOT_TAIL.size:
+        raise CorruptJournal(path, len(data), "the snapshot is cut short")
+    body, (crc,) = data[: -_SNAPSHOT_TAIL.size], _SNAPSHOT_TAIL.unpack(data[-_SNAPSHOT_TAIL.size :])
+    if crc32c(body) != crc:
+        raise CorruptJournal(path, 0, "the snapshot's CRC is wrong")
+    magic, version, zxid, _ = _SNAPSHOT_HEAD.unpack_from(body)
+    if magic != _SNAPSHOT_MAGIC or version != FORMAT:
+        raise CorruptJournal(path, 0, f"not a snapshot of format {FORMAT}")
+    fields = Reader(body, _SNAPSHOT_HEAD.size - 4)
+    try:
+        sessions = dict(fields.vector(lambda one: (one.long(), one.integer()), _LEAST_SESSION_BYTES))
+        nodes = fields.vector(decode_znode, _LEAST_ZNODE_BYTES)
+        fields.end()
+        return Tree.restore(zxid, nodes, sessions)
+    except ValueError as error:
+        raise CorruptJournal(path, fields.position, str(error)) from error
+
+
+class Journal:
+    """An opened journal, ready to append. Made by `open`."""
+
+    def __init__(
+        self, reactor: Reactor, disk: Disk, flusher: Flusher, directory: str, file: File, position: int, last_zxid: int
+    ) -> None:
+        self.directory = directory
+        self.durable_zxid = last_zxid
+        self.file_bytes = JOURNAL_FILE_BYTES
+        self.on_durable: Callable[[int], object] = lambda zxid: None
+        """Called with the greatest zxid that is on disk, each time it grows."""
+        self.on_failed: Callable[[BaseException], object] = lambda error: None
+        """Called once when the journal cannot go on."""
+        self.failed: BaseException | None = None
+        self._reactor = reactor
+        self._disk = disk
+        self._flusher = flusher
+        self._file = file
+        self._position = position
+        self._synced_position = position
+        self._waiting: list[tuple[int, bytes]] = []
+        self._writer: Pending[None] | None = None
+        self._snapshot: Pending[None] | None = None
+        self._snapshot_due: Callable[[], Tree] | None = None
+        self._milestones: list[tuple[int, Pending[None]]] = []
+        self._closing = False
+
+    # ---- opening ----
+
+    @classmethod
+    def open(cls, reactor: Reactor, disk: Disk, flusher: Flusher, directory: str) -> tuple[Journal, Tree]:
+        """Read what the directory holds, cut a torn tail, and return the journal and its tree.
+
+        Raises CorruptJournal, and OSError as the disk reports it. Reads synchronously: call it before the reactor runs.
+        """
+        make_directories_durably(disk, directory)
+        for name in disk.list_directory(directory):
+            if name.startswith(_SNAPSHOT_PREFIX) and name.endswith(".tmp"):
+                disk.unlink(f"{directory}/{name}")
+        tree, journals = cls._newest_tree(disk, directory)
+        path = ""
+        end, last_zxid = 0, -1
+        for index, (first_zxid, path) in enumerate(journals):
+            end, last_zxid = cls._replay(disk, path, first_zxid, tree, is_last=index + 1 == len(journals))
+        if last_zxid != tree.zxid:  # there is none yet, or it ends before the snapshot
+            path, end = f"{directory}/{_JOURNAL_PREFIX}{tree.zxid + 1:016x}", 0
+        file = disk.open(path, create=True)
+        if file.size_bytes() > end:
+            file.ftruncate(end)
+        if end == 0:
+            head = _head(tree.zxid)
+            _write_all(file, head, 0)
+            end = len(head)
+        file.fdatasync()
+        disk.sync_directory(directory)
+        return cls(reactor, disk, flusher, directory, file, end, tree.zxid), tree
+
+    @staticmethod
+    def _newest_tree(disk: Disk, directory: str) -> tuple[Tree, list[tuple[int, str]]]:
+        """Return the newest sound snapshot's tree, and the journal files that go on from it."""
+        journals = _file_names(disk, directory, _JOURNAL_PREFIX)
+        snapshots = _file_names(disk, directory, _SNAPSHOT_PREFIX)
+        corrupt: CorruptJournal | None = None
+        for zxid, path in reversed(snapshots):
+            try:
+                tree = _load_snapshot(disk, path)
+            except CorruptJournal as error:
+                corrupt = corrupt or error
+                continue
+            if tree.zxid != zxid:
+                corrupt = corrupt or CorruptJournal(path, 0, f"the snapshot is of zxid {tree.zxid:#x}")
+                continue
+            break
+        else:
+            tree = Tree()
+        needed = [
+            (first, path)
+            for index, (first, path) in enumerate(journals)
+            if index + 1 == len(journals) or journals[index + 1][0] > tree.zxid + 1
+        ]
+        if needed and needed[0][0] > tree.zxid + 1:
+            raise corrupt or CorruptJournal(
+                needed[0][1], 0, f"it begins with zxid {needed[0][0]:#x}, and nothing holds {tree.zxid + 1:#x}"
+            )
+        if corrupt and not needed:
+            raise corrupt
+        return tree, needed
+
+    @staticmethod
+    def _replay(disk: Disk, path: str, first_zxid: int, tree: Tree, *, is_last: bool) -> tuple[int, int]:
+        """Apply a file's transactions that the tree doesn't have; return the position after the last whole frame and its zxid."""
+        data = _read_file(disk, path)
+        position = 0
+        last_zxid = first_zxid - 1
+        while position < len(data) or position == 0:
+            frame = _read_frame(data, position)
+            if isinstance(frame, str):
+                if is_last and not _has_witness(data, position):
+                    return position, last_zxid
+                raise CorruptJournal(path, position, frame)
+            if (frame.kind == _HEAD) is not (position == 0) or (position == 0 and frame.payload != FORMAT.to_bytes(4, "big")):
+                raise CorruptJournal(path, position, f"not the head of a journal of format {FORMAT}")
+            if frame.zxid != last_zxid + (frame.kind == _TRANSACTION):
+                raise CorruptJournal(path, position, f"zxid {frame.zxid:#x} follows {last_zxid:#x}")
+            last_zxid = frame.zxid
+            if frame.kind == _TRANSACTION and frame.zxid > tree.zxid:
+                try:
+                    transaction = decode_transaction(frame.payload)
+                    if (transaction.zxid, tree.zxid + 1) != (frame.zxid, frame.zxid):
+                        raise CorruptJournal(path, position, f"zxid {frame.zxid:#x} follows {tree.zxid:#x}")
+                    tree.apply(transaction)
+                except (JuteError, CoordinatorError) as error:
+                    raise CorruptJournal(path, position, f"transaction {frame.zxid:#x}: {error}") from error
+            position = frame.end
+        return position, last_zxid
+
+    # ---- appending ----
+
+    def append(self, transaction: Transaction) -> None:
+        """Take a transaction; `on_durable` tells when it is on disk. After a failure nothing is taken any more."""
+        if self.failed is not None or self._closing:
+            return
+        self._waiting.append((transaction.zxid, encode_transaction(transaction)))
+        if self._writer is None:
+            self._writer = self._reactor.spawn(self._write())
+            self._writer.then(self._written)
+
+    def snapshot_when_due(self, tree: Callable[[], Tree]) -> None:
+        """Say where the tree is found when a snapshot of it is due."""
+        self._snapshot_due = tree
+
+    def _job(self, job: Callable[[], Any]) -> Pending[Any]:
+        pending = self._reactor.pending()
+        self._flusher.submit(job, pending.settle)
+        return pending
+
+    def _write(self) -> Generator[Pending[Any], Any, None]:
+        """Write and sync group after group until nothing waits."""
+        while self._waiting:
+            if self._position >= self.file_bytes:
+                yield from self._next_file()
+            group, self._waiting = self._waiting, []
+            frames = b"".join(_frame(_TRANSACTION, zxid, self._synced_position, payload) for zxid, payload in group)
+            yield from self._write_waiting_for_space(self._file, frames, self._position)
+            yield self._job(self._file.fdatasync)
+            self._position += len(frames)
+            self._synced_position = self._position
+            self.durable_zxid = group[-1][0]
+            self.on_durable(self.durable_zxid)
+            reached = [waiter for waiter in self._milestones if waiter[0] <= self.durable_zxid]
+            self._milestones = [waiter for waiter in self._milestones if waiter[0] > self.durable_zxid]
+            for _, milestone in reached:
+                milestone.complete(None)
+
+    def _write_waiting_for_space(self, file: File, data: bytes, position: int) -> Generator[Pending[Any], Any, None]:
+        while True:
+            try:
+                _write_all(file, data, position)
+                return
+            except OSError as error:
+                if error.errno not in _WAITED_OUT or self._closing:
+                    raise
+                file.ftruncate(position)
+            later = self._reactor.pending()
+            self._reactor.call_later(FULL_DISK_RETRY_MS, later.complete, None)
+            yield later
+
+    def _next_file(self) -> Generator[Pending[Any], Any, None]:
+        """Go on in a new file; everything in the present one is synced."""
+        path = f"{self.directory}/{_JOURNAL_PREFIX}{self.durable_zxid + 1:016x}"
+        file = self._disk.open(path, create=True)
+        head = _head(self.durable_zxid)
+        yield from self._write_waiting_for_space(file, head, 0)
+        yield self._job(file.fdatasync)
+        yield self._job(lambda: self._disk.sync_directory(self.directory))
+        self._file.close()
+        self._file, self._position, self._synced_position = file, len(head), len(head)
+        if self._snapshot is None and self._snapshot_due is not None and not self._closing:
+            self._snapshot = self._reactor.spawn(self._write_snapshot(self._snapshot_due()))
+            self._snapshot.then(self._snapshot_written)
+
+    def _written(self, outcome: Pending[None]) -> None:
+        self._writer = None
+        try:
+            outcome.result()
+        except Exception as error:
+            self._fail(error)
+            return
+        if self._waiting:
+            self._writer = self._reactor.spawn(self._write())
+            self._writer.then(self._written)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failed is None:
+            self.failed = error
+            self._waiting.clear()
+            for _, milestone in self._milestones:
+                milestone.fail(error)
+            self._milestones.clear()
+            self.on_failed(error)
+
+    # ---- snapshots ----
+
+    def _write_snapshot(self, tree: Tree) -> Generator[Pending[Any], Any, None]:
+        """Write the tree as it is now beside the running journal, then drop what is no longer needed."""
+        zxid, nodes, sessions = tree.zxid, dict(tree.nodes), dict(tree.sessions)
+        path = f"{self.directory}/{_SNAPSHOT_PREFIX}{zxid:016x}"
+        file = self._disk.open(path + ".tmp", create=True)
+        try:
+            file.ftruncate(0)
+            position, crc = 0, 0
+            for part in _encode_snapshot(zxid, nodes, sessions):
+                yield from self._write_waiting_for_space(file, part, position)
+                position, crc = position + len(part), crc32c(part, crc)
+                turn = self._reactor.pending()
+                turn.complete(None)
+                yield turn
+            yield from self._write_waiting_for_space(file, _SNAPSHOT_TAIL.pack(crc), position)
+            yield self._job(file.fdatasync)
+        finally:
+            file.close()
+        if self.durable_zxid < zxid:  # a snapshot must not know more than the journal
+            milestone: Pending[None] = self._reactor.pending()
+            self._milestones.append((zxid, milestone))
+            yield milestone
+        yield self._job(lambda: self._disk.rename(path + ".tmp", path))
+        yield self._job(lambda: self._disk.sync_directory(self.directory))
+        yield from self._prune()
+
+    def _snapshot_written(self, outcome: Pending[None]) -> None:
+        self._snapshot = None
+        try:
+            outcome.result()
+        except Exception as error:
+            self._fail(error)
+
+    def _prune(self) -> Generator[Pending[Any], Any, None]:
+        snapshots = _file_names(self._disk, self.directory, _SNAPSHOT_PREFIX)
+        if len(snapshots) < SNAPSHOTS_KEPT:
+            return
+        oldest_kept = snapshots[-SNAPSHOTS_KEPT][0]
+        journals = _file_names(self._disk, self.directory, _JOURNAL_PREFIX)
+        unneeded = [path for _, path in snapshots[:-SNAPSHOTS_KEPT]]
+        unneeded += [path for (_, path), (following, _) in pairwise(journals) if following <= oldest_kept + 1]
+        for path in unneeded:
+            yield self._job(partial(self._disk.unlink, path))
+
+    # ---- closing ----
+
+    def close(self) -> Pending[None]:
+        """Write out what waits, leave the last witness, and close the file; fails when that cannot be done."""
+        self._closing = True
+        return self._reactor.spawn(self._close())
+
+    def _close(self) -> Generator[Pending[Any], Any, None]:
+        try:
+            for running in (self._writer, self._snapshot):
+                if running is not None:
+                    yield running
+            if self.failed is not None:
+                raise self.failed
+            end = _frame(_END, self.durable_zxid, self._position, b"")
+            _write_all(self._file, end, self._position)
+            yield self._job(self._file.fdatasync)
+        finally:
+            self._file.close()
+
+
+def _encode_snapshot(zxid: int, nodes: dict[str, Any], sessions: dict[int, int]) -> Generator[bytes, None, None]:
+    """Yield a snapshot in pieces, parents before children, without its CRC."""
+    yield _SNAPSHOT_HEAD.pack(_SNAPSHOT_MAGIC, FORMAT, zxid, len(sessions))
+    out = Writer()
+    for session_id, timeout_ms in sorted(sessions.items()):
+        out.long(session_id)
+        out.integer(timeout_ms)
+    out.integer(len(nodes))
+    for index, path in enumerate(sorted(nodes), 1):
+        encode_znode(out, path, nodes[path])
+        if index % SNAPSHOT_ZNODES_PER_TURN == 0:
+            yield out.to_bytes()
+            out = Writer()
+    yield out.to_bytes()

@@ -1,0 +1,482 @@
+"""The controller at work: it wins the election, reads the cluster, and carries out what `controller` decides.
+
+One flow handles one event at a time, in order, so a decision is always made on what the one before has left. Every write
+stands under a check of `/controller_epoch`: a controller that has been replaced finds out by its first write and stops
+(ControllerMoved). What was decided is first durable in the coordinator, then told to the replicas, and only then published in the
+cluster's view: whoever sees a partition's leader can produce to it.
+
+The broker's replicas stand behind the protocol `Replicas`; the coordinator behind `CoordinatorClient`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from fastlog.coordinator.client import CoordinatorClient, SessionState
+from fastlog.coordinator.errors import BadVersion, CoordinatorError, MultiFailed, NodeExists, NoNode
+from fastlog.coordinator.tree import Create, Operation, SetData, Stat
+from fastlog.coordinator.watches import WatchEvent
+from fastlog.env import Random
+from fastlog.env.reactor import Pending, Reactor
+from fastlog.errors import (
+    FastlogError,
+    KafkaError,
+    KafkaStorageError,
+    NotController,
+    TopicAlreadyExists,
+    UnknownTopicOrPartition,
+)
+from fastlog.metadata import controller, layout
+from fastlog.metadata.controller import Change, Decision, FoundPartition, NewTopic
+from fastlog.metadata.image import Broker, Image, Partition, Topic
+from fastlog.metadata.registration import new_id
+from fastlog.metadata.view import ClusterView
+
+logger = logging.getLogger(__name__)
+
+RETRY_MS: Final = 1_000
+"""How long after a failed attempt to bring replicas up it is made again."""
+
+Flow = Generator[Pending[Any], Any, None]
+
+
+class Replicas(Protocol):
+    """The replicas on a broker, as the controller orders them (Kafka's LeaderAndIsr and StopReplica)."""
+
+    def lead(self, changes: Sequence[Change]) -> Pending[Mapping[tuple[str, int], Exception]]:
+        """Make the partitions what the changes say, with logs where they need them; return those that failed, and why."""
+
+    def delete(self, topics: Sequence[Topic]) -> Pending[None]:
+        """Stop all partitions of topics and put their logs out of reach, durably."""
+
+
+class ControllerMoved(FastlogError):
+    """Another broker is the controller now; nothing that was meant to be written was."""
+
+
+class ControllerDriver:
+    """The controller's part of one broker."""
+
+    def __init__(
+        self, reactor: Reactor, client: CoordinatorClient, random: Random, view: ClusterView, replicas: Replicas, broker_id: int
+    ) -> None:
+        self.is_active = False
+        self._reactor = reactor
+        self._client = client
+        self._random = random
+        self._view = view
+        self._replicas = replicas
+        self._broker_id = broker_id
+        self._epoch_znode_version = -1
+        self._events: deque[Callable[[], Flow]] = deque()
+        self._working = False
+        self._queued_look: dict[str, None] = {}
+        self._broken: dict[tuple[str, int], Exception] = {}
+        self._epochs_on_disk: dict[tuple[str, int], int] = {}
+        self._closed = False
+        client.on_session(self._session_changed)
+
+    # ---- from outside ----
+
+    def start(self, found: Sequence[FoundPartition]) -> Pending[None]:
+        """Take part in the election and, when it is won, read the cluster and bring its partitions online.
+
+        `found` are the partition directories on this broker; those that the coordinator does not know are adopted. No partition
+        is led under a leader epoch that its log has seen, whatever the coordinator says.
+        """
+        self._epochs_on_disk = {(one.topic, one.partition_index): one.leader_epoch for one in found}
+        return self._reactor.spawn(self._start(found))
+
+    def close(self) -> None:
+        """Make no more decisions."""
+        self._closed = True
+        self.is_active = False
+        self._events.clear()
+
+    def create_topic(self, topic: NewTopic) -> Pending[Topic]:
+        """Create a topic; completes when clients can produce to all of it.
+
+        TopicAlreadyExists; KafkaStorageError when it exists now, but some of its logs could not be made; NotController.
+        """
+        return self._reactor.spawn(self._create_topic(topic))
+
+    def delete_topic(self, name: str) -> Pending[None]:
+        """Delete a topic; completes when nothing of it is left. UnknownTopicOrPartition; NotController."""
+        return self._reactor.spawn(self._delete_topic(name))
+
+    def _create_topic(self, topic: NewTopic) -> Generator[Pending[Any], Any, Topic]:
+        self._check_active()
+        try:
+            yield self._client.multi(controller.create_topic(topic))
+        except (NodeExists, MultiFailed) as error:
+            if _cause(error) is NodeExists:
+                raise TopicAlreadyExists(f"Topic '{topic.name}' already exists.") from None
+            raise
+        yield self._handle(self._topics_changed)
+        created = self._view.image.topics.get(topic.name)
+        if created is None:
+            raise NotController("The topic was written down, but this broker is no longer the controller.")
+        for (name, index), why in self._broken.items():
+            if name == topic.name:
+                raise KafkaStorageError(f"Topic '{name}' exists now, but partition {index} has no log: {why}")
+        return created
+
+    def _delete_topic(self, name: str) -> Flow:
+        self._check_active()
+        try:
+            yield self._client.multi(controller.want_deletion(name))
+        except (NoNode, NodeExists, MultiFailed) as error:
+            cause = _cause(error)
+            if cause is NoNode:
+                raise UnknownTopicOrPartition(f"Topic '{name}' does not exist.") from None
+            if cause is not NodeExists:  # its deletion is under way already
+                raise
+        yield self._handle(self._deletions_changed)
+
+    def _check_active(self) -> None:
+        if not self.is_active:
+            raise NotController
+
+    # ---- events, one after another ----
+
+    def _handle(self, event: Callable[[], Flow]) -> Pending[None]:
+        """Put an event into the line; the result settles when it was handled."""
+        outcome: Pending[None] = self._reactor.pending()
+
+        def handled() -> Flow:
+            try:
+                yield from event()
+            except Exception as error:
+                self._failed(error)
+                outcome.fail(_for_clients(error))
+            else:
+                outcome.complete(None)
+
+        if self._closed:
+            outcome.fail(NotController())
+            return outcome
+        self._events.append(handled)
+        if not self._working:
+            self._working = True
+            self._reactor.spawn(self._work())
+        return outcome
+
+    def _work(self) -> Flow:
+        while self._events:
+            yield from self._events.popleft()()
+        self._working = False
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, ControllerMoved):
+            self._resign()
+        elif not self._closed:
+            logger.error("the controller could not carry out a decision: %s", error, exc_info=error)
+
+    def _resign(self) -> None:
+        if self.is_active:
+            self.is_active = False
+            logger.warning("broker %d is no longer the controller", self._broker_id)
+            self._handle(self._elect)
+
+    def _look_again(self, event: WatchEvent) -> None:
+        """A watch fired. However many do before the line comes to it, one look is enough."""
+        looks = {
+            layout.TOPICS: self._topics_changed,
+            layout.DELETE_TOPICS: self._deletions_changed,
+            layout.BROKER_IDS: self._brokers_changed,
+            layout.CONTROLLER: self._elect,
+        }
+        if event.path in self._queued_look or self._closed:
+            return
+        self._queued_look[event.path] = None
+        look = looks[event.path]
+
+        def looked() -> Flow:
+            self._queued_look.pop(event.path, None)
+            yield from look()
+
+        self._handle(looked)
+
+    def _session_changed(self, state: SessionState) -> None:
+        if state is not SessionState.CONNECTED and not self._closed:
+            logger.error("the coordinator is lost: topics cannot be created or deleted until the broker is restarted")
+            self.is_active = False
+
+    # ---- election ----
+
+    def _start(self, found: Sequence[FoundPartition]) -> Flow:
+        yield self._handle(self._elect)
+        if self.is_active:
+            yield self._handle(lambda: self._adopt(found))
+
+    def _elect(self) -> Flow:
+        """Become the controller if there is none, else wait for the end of the one there is."""
+        if self.is_active:
+            return
+        while True:
+            if (yield self._client.exists(layout.CONTROLLER, self._look_again)) is not None:
+                data, _ = yield self._client.get(layout.CONTROLLER)
+                epoch, _ = yield from self._controller_epoch()
+                self._view.publish(self._view.image.with_controller(layout.decode_controller(data), epoch))
+                return
+            epoch, version = yield from self._controller_epoch()
+            controller_data = layout.encode_controller(self._broker_id, self._reactor.clock.wall_ms())
+            try:
+                results = yield self._client.multi(
+                    [
+                        Create(layout.CONTROLLER, controller_data, ephemeral=True),
+                        SetData(layout.CONTROLLER_EPOCH, layout.encode_controller_epoch(epoch + 1), version),
+                    ]
+                )
+            except MultiFailed as error:
+                if _cause(error) in (NodeExists, BadVersion):
+                    continue  # another broker was quicker
+                raise
+            stat: Stat = results[1]
+            self._epoch_znode_version = stat.version
+            self._view.publish(self._view.image.with_controller(self._broker_id, epoch + 1))
+            yield from self._take_over()
+            self.is_active = True
+            return
+
+    def _controller_epoch(self) -> Generator[Pending[Any], Any, tuple[int, int]]:
+        try:
+            data, stat = yield self._client.get(layout.CONTROLLER_EPOCH)
+        except NoNode:
+            first = layout.encode_controller_epoch(layout.FIRST_CONTROLLER_EPOCH)
+            with suppress(NodeExists):
+                yield self._client.create(layout.CONTROLLER_EPOCH, first)
+            data, stat = yield self._client.get(layout.CONTROLLER_EPOCH)
+        return layout.decode_controller_epoch(data), stat.version
+
+    def _take_over(self) -> Flow:
+        """Read everything, finish what an earlier controller began, and give every partition a leader."""
+        if (yield self._client.exists(layout.FEATURE)) is None:
+            yield self._client.create(layout.FEATURE, layout.encode_feature())
+        yield from self._read_brokers()
+        deletions, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
+        for name in deletions:
+            yield from self._delete(name)
+        names, _ = yield self._client.children(layout.TOPICS, self._look_again)
+        topics = yield from self._read_topics(names)
+        image = self._view.image
+        image = image.without_topics(name for name in image.topics if name not in topics).with_topics(topics.values())
+        decision = controller.settle(image, image.topics.values())
+        image, changes = yield from self._write(image, decision)
+        told = {(change.topic.name, change.partition_index) for change in changes}
+        unchanged = [
+            Change(topic, index, partition)
+            for topic in image.topics.values()
+            for index, partition in enumerate(topic.partitions)
+            if partition.exists and (topic.name, index) not in told
+        ]
+        yield from self._tell([*changes, *unchanged])
+        self._view.publish(image)
+
+    def _adopt(self, found: Sequence[FoundPartition]) -> Flow:
+        topics, strays = controller.adopt(self._view.image, found, self._broker_id)
+        for stray in strays:
+            logger.warning(
+                "directory %s-%d belongs to no topic of this cluster: it is left alone", stray.topic, stray.partition_index
+            )
+        for topic in topics:
+            made = topic._replace(id=topic.id or new_id(self._random))
+            try:
+                yield self._client.multi(controller.create_topic(made))
+            except (NodeExists, MultiFailed) as error:
+                logger.error("topic %s cannot be adopted: %s", made.name, error)
+            else:
+                text = layout.id_to_text(made.id)
+                logger.info("adopted topic %s with %d partitions, id %s", made.name, len(made.assignment), text)
+        if topics:
+            yield from self._topics_changed()
+
+    # ---- topics come and go ----
+
+    def _topics_changed(self) -> Flow:
+        """Bring topics online that are in the coordinator and not in the image."""
+        names, _ = yield self._client.children(layout.TOPICS, self._look_again)
+        deleting, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
+        known = self._view.image.topics
+        topics = yield from self._read_topics([name for name in names if name not in known and name not in deleting])
+        if not topics:
+            return
+        image = self._view.image.with_topics(topics.values())
+        image, changes = yield from self._write(image, controller.settle(image, topics.values()))
+        yield from self._tell(changes)
+        self._view.publish(image)
+
+    def _deletions_changed(self) -> Flow:
+        names, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
+        for name in names:
+            yield from self._delete(name)
+
+    def _delete(self, name: str) -> Flow:
+        """Take a topic out of sight, then its logs, then its znodes, so that it cannot come back from any half."""
+        topic = self._view.image.topics.get(name)
+        if topic is None:
+            topic = (yield from self._read_topics([name])).get(name)
+        self._view.publish(self._view.image.without_topics([name]))
+        for known in (self._broken, self._epochs_on_disk):
+            for key in [key for key in known if key[0] == name]:
+                del known[key]
+        if topic is not None:
+            yield self._replicas.delete([topic])
+        partitions: dict[str, list[str]] | None = None
+        try:
+            indexes, _ = yield self._client.children(layout.partitions_path(name))
+            asked = [(index, self._client.children(f"{layout.partitions_path(name)}/{index}")) for index in indexes]
+            partitions = {}
+            for index, answer in asked:
+                partitions[index] = (yield answer)[0]
+        except NoNode:
+            pass
+        has_topic = (yield self._client.exists(layout.topic_path(name))) is not None
+        has_config = (yield self._client.exists(layout.topic_config_path(name))) is not None
+        yield from self._write_groups(
+            controller.forget_topic(name, partitions, has_topic=has_topic, has_config=has_config).groups
+        )
+
+    def _read_topics(self, names: Sequence[str]) -> Generator[Pending[Any], Any, dict[str, Topic]]:
+        """Read topics with their configs and states; one that has gone meanwhile, or that cannot be read, is left out."""
+        asked = [
+            (name, self._client.get(layout.topic_path(name)), self._client.get(layout.topic_config_path(name))) for name in names
+        ]
+        topics: dict[str, Topic] = {}
+        for name, topic_answer, config_answer in asked:
+            topic_data, config = None, {}
+            with suppress(NoNode):
+                topic_data, topic_stat = yield topic_answer
+            try:
+                config_data, _ = yield config_answer
+                config = layout.decode_topic_config(name, config_data)
+            except NoNode:
+                pass
+            except layout.BadZnode as error:
+                logger.error("%s: the topic's options are ignored", error)
+            if topic_data is None:
+                continue
+            try:
+                topic_id, assignment = layout.decode_topic(name, topic_data)
+                if topic_id is None:  # an old Kafka wrote it: give it an id, as a new one does
+                    topic_id = new_id(self._random)
+                    yield self._client.set(layout.topic_path(name), layout.encode_topic(topic_id, assignment), topic_stat.version)
+                partitions = yield from self._read_partitions(name, assignment)
+            except layout.BadZnode as error:
+                logger.error("%s: the topic is left alone", error)
+                continue
+            topics[name] = Topic(name, topic_id, partitions, config)
+        return topics
+
+    def _read_partitions(
+        self, name: str, assignment: Sequence[tuple[int, ...]]
+    ) -> Generator[Pending[Any], Any, tuple[Partition, ...]]:
+        seen = [self._epochs_on_disk.get((name, index), -1) for index in range(len(assignment))]
+        if (yield self._client.exists(layout.partitions_path(name))) is None:
+            return tuple(Partition(replicas, leader_epoch=epoch) for replicas, epoch in zip(assignment, seen, strict=True))
+        asked = [self._client.get(layout.state_path(name, index)) for index in range(len(assignment))]
+        partitions = []
+        for index, (replicas, answer) in enumerate(zip(assignment, asked, strict=True)):
+            try:
+                data, stat = yield answer
+            except NoNode:
+                partitions.append(Partition(replicas, leader_epoch=seen[index]))
+            else:
+                partition = layout.decode_state(name, index, replicas, data, stat.version, stat.mzxid)
+                partitions.append(partition._replace(leader_epoch=max(partition.leader_epoch, seen[index])))
+        return tuple(partitions)
+
+    # ---- brokers come and go ----
+
+    def _brokers_changed(self) -> Flow:
+        yield from self._read_brokers()
+        image = self._view.image
+        image, changes = yield from self._write(image, controller.settle(image, image.topics.values()))
+        yield from self._tell(changes)
+        self._view.publish(image)
+
+    def _read_brokers(self) -> Flow:
+        names, _ = yield self._client.children(layout.BROKER_IDS, self._look_again)
+        asked = [(int(name), self._client.get(layout.broker_path(int(name)))) for name in names if name.isdecimal()]
+        brokers: list[Broker] = []
+        for broker_id, answer in asked:
+            try:
+                data, stat = yield answer
+                brokers.append(layout.decode_broker(broker_id, stat.czxid, data))
+            except NoNode:
+                continue
+            except layout.BadZnode as error:
+                logger.error("%s: the broker is taken for dead", error)
+        self._view.publish(self._view.image.with_brokers(brokers))
+
+    # ---- carrying out ----
+
+    def _write(self, image: Image, decision: Decision) -> Generator[Pending[Any], Any, tuple[Image, list[Change]]]:
+        """Write a decision; return the image and the changes with the zxids under which they were written."""
+        zxid_of = yield from self._write_groups(decision.groups)
+        changes = [
+            change._replace(partition=change.partition._replace(written_zxid=zxid_of[change.state_path]))
+            for change in decision.changes
+        ]
+        return controller.with_changes(image, changes), changes
+
+    def _write_groups(self, groups: Sequence[Sequence[Operation]]) -> Generator[Pending[Any], Any, dict[str, int]]:
+        """Write groups of operations under the controller epoch; return the zxid for each path that has one now."""
+        multis = list(controller.transactions(groups, self._epoch_znode_version))
+        asked = [self._client.multi(multi) for multi in multis]
+        zxid_of: dict[str, int] = {}
+        for multi, answer in zip(multis, asked, strict=True):
+            try:
+                results = yield answer
+            except MultiFailed as error:
+                if error.index == 0:
+                    raise ControllerMoved(str(error)) from error
+                raise
+            for operation, result in zip(multi, results, strict=True):
+                if result is not None:
+                    zxid_of[operation.path] = (result if isinstance(result, Stat) else result.stat).mzxid
+        return zxid_of
+
+    def _tell(self, changes: Sequence[Change]) -> Flow:
+        """Tell this broker's replicas what is theirs, and try again later with those that failed."""
+        own = [change for change in changes if self._broker_id in change.partition.replicas]
+        if not own:
+            return
+        failed = yield self._replicas.lead(own)
+        for change in own:
+            self._broken.pop((change.topic.name, change.partition_index), None)
+        if failed:
+            self._broken.update(failed)
+            (name, index), error = next(iter(failed.items()))
+            logger.error("%d partitions are not available, the first is %s-%d: %s", len(failed), name, index, error)
+            self._reactor.call_later(RETRY_MS, self._handle, self._mend)
+
+    def _mend(self) -> Flow:
+        topics = self._view.image.topics
+        yield from self._tell(
+            [
+                Change(topics[name], index, topics[name].partitions[index])
+                for name, index in self._broken
+                if name in topics and topics[name].partitions[index].exists
+            ]
+        )
+
+
+def _cause(error: CoordinatorError) -> type[CoordinatorError]:
+    """Return the class of what went wrong, inside a multi or not."""
+    return type(error.error) if isinstance(error, MultiFailed) else type(error)
+
+
+def _for_clients(error: Exception) -> Exception:
+    """Return what a client is told of a failed decision."""
+    if isinstance(error, KafkaError):
+        return error
+    if isinstance(error, ControllerMoved):
+        return NotController()
+    if isinstance(error, CoordinatorError):
+        return KafkaStorageError(f"The metadata could not be written: {error}")
+    return error

@@ -1,0 +1,447 @@
+"""The composition root: one broker put together from its rooms, started, run and stopped. The only file that knows every room.
+
+`Node` is a broker over whatever environment it is handed: the real one, or the simulator's. `run_up` and `run_broker` run one
+as a process of its own.
+
+A start goes: the data directories are locked, the coordinator's journal is read, the listeners are bound (so that a wrong address
+is known before anything is written); then, as a flow on the reactor, the broker finds its cluster, loads its logs, registers, and
+takes part in the controller's election; when every partition that it leads can be produced to, it begins to accept connections.
+A stop goes the other way, and leaves logs closed and marked so. Whatever is wrong with what a person gave is a UsageError.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from fastlog.api.api_versions import ApiVersionsHandler
+from fastlog.api.create_topics import CreateTopicsHandler
+from fastlog.api.delete_topics import DeleteTopicsHandler
+from fastlog.api.describe_cluster import DescribeClusterHandler
+from fastlog.api.fetch import FetchHandler
+from fastlog.api.fetch_sessions import FetchSessions
+from fastlog.api.init_producer_id import InitProducerIdHandler
+from fastlog.api.list_offsets import ListOffsetsHandler
+from fastlog.api.metadata import MetadataHandler
+from fastlog.api.parked import ParkedRequests
+from fastlog.api.produce import ProduceHandler
+from fastlog.api.registry import Registry
+from fastlog.api.server import Limits, Server
+from fastlog.api.topic_metrics import BrokerTopicMetrics
+from fastlog.config import Config, ListenerAddress, Setting
+from fastlog.coordinator.errors import NoNode
+from fastlog.coordinator.journal import CorruptJournal
+from fastlog.coordinator.local import LocalClient
+from fastlog.coordinator.service import Coordinator
+from fastlog.env import DirectoryLock, Environment, Listener
+from fastlog.env.reactor import Pending
+from fastlog.errors import FastlogError, UsageError
+from fastlog.metadata import layout, registration
+from fastlog.metadata.controller import FoundPartition
+from fastlog.metadata.driver import ControllerDriver
+from fastlog.metadata.image import NO_LEADER, Endpoint, Image
+from fastlog.metadata.producer_ids import ProducerIds
+from fastlog.metadata.topic_plan import TopicPlanner
+from fastlog.metadata.view import ClusterView
+from fastlog.metrics import Metrics
+from fastlog.replication.local_replicas import LocalReplicas
+from fastlog.replication.partition_set import PartitionSet
+from fastlog.replication.topic_options import TopicOptions, log_config
+from fastlog.storage.environment import StorageEnvironment
+from fastlog.storage.log_manager import LogManager, StorageConfig
+from fastlog.storage.meta_properties import MetaProperties
+
+logger = logging.getLogger(__name__)
+
+COORDINATOR_DIRECTORY: Final = "coordinator"
+_UNROUTABLE: Final = ("0.0.0.0", "::")
+
+Flow = Generator[Pending[Any], Any, None]
+
+
+class Node:
+    """One broker with the coordinator inside its process."""
+
+    def __init__(self, config: Config, environment: Environment, coordinator_directory: str | None = None) -> None:
+        """Put a broker together; nothing is read or written before `start`.
+
+        The coordinator's directory lies beside the first of `log.dirs` where none is given: never in it, where Kafka would take
+        it for a partition.
+        """
+        self.config = config
+        self.environment = environment
+        self.metrics = Metrics()
+        self.view = ClusterView(Image())
+        self.partitions = PartitionSet()
+        self.is_ready = False
+        self.endpoints: tuple[Endpoint, ...] = ()
+        """Where clients are told to reach this broker, one entry for each listener; known once `start` has returned."""
+        self._coordinator_directory = coordinator_directory or _beside(config.log_directories[0])
+        self._coordinator_lock: DirectoryLock | None = None
+        self._coordinator: Coordinator | None = None
+        self._client: LocalClient | None = None
+        self._driver: ControllerDriver | None = None
+        self._server: Server | None = None
+        self._starting: Flow | None = None
+        self._stopping: Pending[None] | None = None
+        self._options = TopicOptions(config)
+        reactor = environment.reactor
+        self.logs = LogManager(
+            StorageEnvironment(environment.clock, environment.disk, environment.flusher, environment.random, reactor.call_later),
+            _storage_config(config),
+            self._options.log_config_for,
+        )
+        self._topic_metrics = BrokerTopicMetrics(self.metrics)
+        self.view.on_change(self._forget_metrics)
+
+    # ---- starting ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Pending[None]:
+        """Start the broker; completes when clients can produce, and fails, with everything given back, when that cannot be.
+
+        UsageError for what can be told at once: a directory in use or not writable, a corrupt journal, a port in use.
+        """
+        identity = self.logs.lock()
+        try:
+            coordinator = self._open_coordinator()
+            reactor = self.environment.reactor
+            self._client = LocalClient(reactor, coordinator)
+            self._put_together(self._client)
+            self._bind()
+        except BaseException:
+            self._give_back()
+            raise
+        started: Pending[None] = reactor.pending()
+        self._starting = self._start(identity)
+
+        def settled(outcome: Pending[None]) -> None:
+            if self._stopping is not None:
+                return
+            try:
+                outcome.result()
+            except Exception as error:
+                self._give_back()
+                started.fail(error)
+            else:
+                started.complete(None)
+
+        reactor.spawn(self._starting).then(settled)
+        return started
+
+    def _open_coordinator(self) -> Coordinator:
+        environment, path = self.environment, self._coordinator_directory
+        try:
+            environment.disk.make_directories(path)
+            self._coordinator_lock = environment.disk.lock_directory(path)
+            self._coordinator = Coordinator(environment.reactor, environment.disk, environment.flusher, environment.random, path)
+        except BlockingIOError:
+            raise UsageError(
+                f"the coordinator's directory {path} is held by another process: stop that one, or choose another directory"
+            ) from None
+        except CorruptJournal as error:
+            raise UsageError(str(error)) from error
+        except OSError as error:
+            raise UsageError(f"the coordinator's directory {path} cannot be used: {error.strerror or error}") from None
+        return self._coordinator
+
+    def _put_together(self, client: LocalClient) -> None:
+        config, environment = self.config, self.environment
+        reactor, view, partitions = environment.reactor, self.view, self.partitions
+        replicas = LocalReplicas(reactor, self.logs, partitions, self._options, config.broker_id)
+        driver = self._driver = ControllerDriver(reactor, client, environment.random, view, replicas, config.broker_id)
+        planner = TopicPlanner(
+            environment.random,
+            config.integer("num.partitions"),
+            config.integer("default.replication.factor"),
+            partial(log_config, config),
+        )
+        parked_produces = ParkedRequests(reactor, self.metrics, "Produce")
+        parked_fetches = ParkedRequests(reactor, self.metrics, "Fetch")
+        sessions = FetchSessions(
+            environment.clock,
+            environment.random,
+            self.metrics,
+            config.integer("max.incremental.fetch.session.cache.slots"),
+        )
+        produce = ProduceHandler(partitions, view, parked_produces, self._topic_metrics)
+        registry = Registry()
+        for handler in (
+            produce,
+            FetchHandler(partitions, view, sessions, parked_fetches, self._topic_metrics, config.integer("fetch.max.bytes")),
+            ListOffsetsHandler(partitions, view),
+            MetadataHandler(reactor, view, planner, driver, auto_create=config.boolean("auto.create.topics.enable")),
+            ApiVersionsHandler(registry),
+            CreateTopicsHandler(reactor, config, view, planner, driver),
+            DeleteTopicsHandler(reactor, view, driver, is_enabled=config.boolean("delete.topic.enable")),
+            InitProducerIdHandler(reactor, ProducerIds(reactor, client, config.broker_id)),
+            DescribeClusterHandler(view),
+        ):
+            registry.add(handler.api())
+        self._server = Server(reactor, environment.network, registry, self.metrics, _limits(config), accepting=False)
+        for hook in (
+            self.logs.commit_staged,
+            produce.answer_staged,
+            parked_produces.wake,
+            parked_fetches.wake,
+            self._server.flush,
+        ):
+            reactor.at_turn_end(hook)
+        self._add_gauges()
+
+    def _bind(self) -> None:
+        assert self._server is not None
+        backlog = self.config.integer("socket.listen.backlog.size")
+        endpoints = []
+        for address, advertised in zip(self.config.listeners, self.config.advertised_listeners, strict=True):
+            if advertised.host in _UNROUTABLE:
+                raise UsageError(
+                    f"listener {address} is reached by no one at {advertised.host}: "
+                    f"set advertised.listeners={address.name}://HOST:{address.port} to the name that clients use"
+                )
+            listener = self._listen(address, backlog)
+            endpoints.append(Endpoint(address.name, advertised.host or os.uname().nodename, advertised.port or listener.port))
+        self.endpoints = tuple(endpoints)
+
+    def _listen(self, address: ListenerAddress, backlog: int) -> Listener:
+        assert self._server is not None
+        try:
+            return self._server.listen(address.name, address.host, address.port, backlog)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {address.host or '*'}:{address.port} ({error.strerror or error}): "
+                "stop what uses that port, or choose another one"
+            ) from None
+
+    def _start(self, identity: MetaProperties | None) -> Flow:
+        client, driver, server = self._client, self._driver, self._server
+        assert client is not None
+        assert driver is not None
+        assert server is not None
+        environment, config = self.environment, self.config
+        yield from registration.make_persistent_paths(client)
+        known = None if identity is None else identity.cluster_id
+        cluster_id = yield from registration.settle_cluster_id(client, environment.random, known)
+        self.view.publish(self.view.image.with_cluster_id(cluster_id))
+        self.logs.identify(cluster_id, config.broker_id)
+        yield from self._learn_topic_options(client)
+        loaded: Pending[None] = environment.reactor.pending()
+        self.logs.load(loaded.settle)
+        yield loaded
+        yield from registration.register(client, config.broker_id, self.endpoints, environment.clock.wall_ms())
+        yield driver.start(
+            [FoundPartition(log.topic, log.partition, log.topic_id, log.leader_epochs.latest) for log in self.logs]
+        )
+        self.logs.start()
+        server.start_accepting()
+        self.is_ready = True
+
+    def _learn_topic_options(self, client: LocalClient) -> Flow:
+        """Logs are loaded under their topics' options, so these come before everything else of the cluster's metadata."""
+        names, _ = yield client.children(layout.TOPIC_CONFIGS)
+        for name, answer in [(name, client.get(layout.topic_config_path(name))) for name in names]:
+            try:
+                data, _ = yield answer
+                self._options.learn(name, layout.decode_topic_config(name, data))
+            except NoNode:
+                continue
+            except layout.BadZnode as error:
+                logger.error("%s", error)
+
+    # ---- stopping ---------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> Pending[None]:
+        """Stop the broker in order: no more requests, logs flushed and closed, the registration gone, the coordinator closed.
+
+        A broker that is still starting is given up at once: what was not looked at cannot be marked as cleanly closed.
+        """
+        if self._stopping is None:
+            if self.is_ready:
+                self._stopping = self.environment.reactor.spawn(self._stop())
+            else:
+                self._stopping = self.environment.reactor.pending()
+                self._give_back()
+                self._stopping.complete(None)
+            self.is_ready = False
+        return self._stopping
+
+    def _stop(self) -> Flow:
+        if self._server is not None:
+            self.logs.commit_staged()
+            self._server.flush()
+            self._server.close()
+        if self._driver is not None:
+            self._driver.close()
+        self.logs.close()
+        try:
+            if self._client is not None and self._coordinator is not None and self._coordinator.failed is None:
+                yield self._client.close()
+                yield self._coordinator.close()
+        except (OSError, FastlogError) as error:
+            logger.error("the coordinator was not closed cleanly: %s", error)
+        finally:
+            if self._coordinator_lock is not None:
+                self._coordinator_lock.release()
+
+    def _give_back(self) -> None:
+        """Undo a start that failed or is broken off: nothing stays locked, bound or open."""
+        if self._starting is not None:
+            self._starting.close()
+        if self._server is not None:
+            self._server.close()
+        if self._driver is not None:
+            self._driver.close()
+        self.logs.release()
+        if self._coordinator_lock is not None:
+            self._coordinator_lock.release()
+
+    # ---- metrics ----------------------------------------------------------------------------------------------------------
+
+    def _add_gauges(self) -> None:
+        gauge, view, partitions = self.metrics.gauge, self.view, self.partitions
+        broker_id = self.config.broker_id
+
+        def controller(name: str) -> str:
+            return f"kafka.controller:type=KafkaController,name={name}"
+
+        def replica_manager(name: str) -> str:
+            return f"kafka.server:type=ReplicaManager,name={name}"
+
+        gauge(controller("ActiveControllerCount"), lambda: int(view.image.controller_id == broker_id))
+        gauge(controller("ActiveBrokerCount"), lambda: len(view.image.brokers))
+        gauge(controller("GlobalTopicCount"), lambda: len(view.image.topics))
+        gauge(
+            controller("GlobalPartitionCount"),
+            lambda: sum(len(topic.partitions) for topic in view.image.topics.values()),
+        )
+        gauge(
+            controller("OfflinePartitionsCount"),
+            lambda: sum(one.leader == NO_LEADER for topic in view.image.topics.values() for one in topic.partitions),
+        )
+        gauge(replica_manager("PartitionCount"), lambda: len(partitions))
+        gauge(replica_manager("LeaderCount"), lambda: sum(partition.is_leader for partition in partitions))
+
+    def _forget_metrics(self, before: Image, now: Image) -> None:
+        for topic in before.topics:
+            if topic not in now.topics:
+                self._topic_metrics.forget(topic)
+
+
+def _beside(log_directory: str) -> str:
+    parent = os.path.dirname(log_directory.rstrip("/"))
+    return os.path.join(parent, COORDINATOR_DIRECTORY)
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        max_request_bytes=config.integer("socket.request.max.bytes"),
+        max_connections=config.integer("max.connections"),
+        max_connections_per_ip=config.integer("max.connections.per.ip"),
+        max_idle_ms=config.integer("connections.max.idle.ms"),
+        queued_max_request_bytes=config.integer("queued.max.request.bytes"),
+    )
+
+
+def _storage_config(config: Config) -> StorageConfig:
+    return StorageConfig(
+        log_dirs=config.log_directories,
+        log_retention_check_interval_ms=config.integer("log.retention.check.interval.ms"),
+        log_flush_offset_checkpoint_interval_ms=config.integer("log.flush.offset.checkpoint.interval.ms"),
+        log_flush_start_offset_checkpoint_interval_ms=config.integer("log.flush.start.offset.checkpoint.interval.ms"),
+        producer_id_expiration_ms=config.integer("producer.id.expiration.ms"),
+    )
+
+
+# ---- a process of its own -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """What `fastlog up` is told. `settings` stand over everything that the command itself sets."""
+
+    host: str = "127.0.0.1"
+    port: int = 9092
+    data: str = "fastlog-data"
+    settings: tuple[Setting, ...] = ()
+
+
+def run_up(options: UpOptions) -> int:
+    """Run one broker with data under `DATA/broker-1`, the coordinator's under `DATA/coordinator`; return the exit code."""
+    where = "fastlog up"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    config = Config(
+        [
+            Setting("broker.id", "1", where),
+            Setting("listeners", f"PLAINTEXT://{host}:{options.port}", where),
+            Setting("log.dirs", os.path.join(options.data, "broker-1"), where),
+            *options.settings,
+        ]
+    )
+    return run_broker(config, os.path.join(options.data, COORDINATOR_DIRECTORY))
+
+
+def run_broker(config: Config, coordinator_directory: str | None = None) -> int:
+    """Run a broker until it is asked to stop; return the exit code. UsageError when it cannot start.
+
+    When clients can produce it prints one line and flushes. The coordinator is inside the process and listens on no port as yet:
+    the line says `coordinator=in-process` where it will say HOST:PORT, and `coordinator_pid` is the broker's own.
+    """
+    from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated node
+    from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
+
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    environment = SystemEnvironment(
+        receive_buffer_bytes=config.integer("socket.receive.buffer.bytes"),
+        send_buffer_bytes=config.integer("socket.send.buffer.bytes"),
+    )
+    reactor = environment.reactor
+    node = Node(config, environment, coordinator_directory)
+    outcome: list[BaseException | None] = []
+
+    def ended(settled: Pending[None]) -> None:
+        try:
+            settled.result()
+        except BaseException as error:
+            outcome.append(error)
+        else:
+            outcome.append(None)
+        reactor.stop()
+
+    def started(settled: Pending[None]) -> None:
+        try:
+            settled.result()
+        except BaseException:
+            ended(settled)
+            return
+        _collect_what_stays()
+        bootstrap = ",".join(f"{_bracketed(endpoint.host)}:{endpoint.port}" for endpoint in node.endpoints)
+        print(f"ready bootstrap={bootstrap} coordinator=in-process pids={os.getpid()} coordinator_pid={os.getpid()}", flush=True)
+
+    def unhandled(error: BaseException) -> None:
+        logger.error("a mistake in the broker; it goes on without what was being done", exc_info=error)
+
+    try:
+        node.start().then(started)
+        on_stop_request(reactor.call_from_thread, lambda: node.stop().then(ended))
+        reactor.on_unhandled = unhandled
+        reactor.run()
+    finally:
+        environment.close()
+    if outcome and outcome[0] is not None:
+        raise outcome[0]
+    return 0
+
+
+def _collect_what_stays() -> None:
+    """What was made by the start stays for good: later collections need not look at it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

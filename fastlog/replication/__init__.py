@@ -1,0 +1,1 @@
+"""Partitions: who leads, how far is replicated, what a reader may see."""

@@ -1,0 +1,109 @@
+"""The replicas on this broker, brought to what the controller orders: logs, partitions, leadership.
+
+Implements `fastlog.metadata.driver.Replicas` over the log manager and the partition set. Many partitions are brought up in
+portions, a turn of the reactor each, so that clients are served meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from fastlog.errors import InconsistentTopicId, KafkaError
+from fastlog.metadata.image import Topic
+from fastlog.replication.partition import Partition
+from fastlog.storage.recovery import write_topic_id
+
+if TYPE_CHECKING:
+    from fastlog.env.reactor import Pending, Reactor
+    from fastlog.metadata.controller import Change
+    from fastlog.replication.partition_set import PartitionSet
+    from fastlog.replication.topic_options import TopicOptions
+    from fastlog.storage.log import Log
+    from fastlog.storage.log_manager import LogManager
+
+PARTITIONS_PER_TURN: Final = 20
+"""Bringing up one takes some 100 us, most of it for the files of a new log."""
+
+logger = logging.getLogger(__name__)
+
+
+class LocalReplicas:
+    """Executes the controller's orders on one broker."""
+
+    def __init__(
+        self, reactor: Reactor, logs: LogManager, partitions: PartitionSet, options: TopicOptions, broker_id: int
+    ) -> None:
+        self._reactor = reactor
+        self._logs = logs
+        self._partitions = partitions
+        self._options = options
+        self._broker_id = broker_id
+
+    def lead(self, changes: Sequence[Change]) -> Pending[Mapping[tuple[str, int], Exception]]:
+        """Make the partitions what the changes say, with logs where they need them; return those that failed, and why."""
+        return self._reactor.spawn(self._lead(changes))
+
+    def delete(self, topics: Sequence[Topic]) -> Pending[None]:
+        """Stop all partitions of topics and put their logs out of reach, durably."""
+        return self._reactor.spawn(self._delete(topics))
+
+    def _lead(self, changes: Sequence[Change]) -> Generator[Pending[Any], Any, dict[tuple[str, int], Exception]]:
+        failed: dict[tuple[str, int], Exception] = {}
+        for topic in {change.topic.name: change.topic for change in changes}.values():
+            self._options.learn(topic.name, topic.config)
+        for count, change in enumerate(changes, 1):
+            try:
+                self._bring_up(change)
+            except (KafkaError, OSError) as error:
+                failed[change.topic.name, change.partition_index] = error
+            if count % PARTITIONS_PER_TURN == 0:
+                yield self._next_turn()
+        return failed
+
+    def _next_turn(self) -> Pending[None]:
+        turn: Pending[None] = self._reactor.pending()
+        turn.complete(None)
+        return turn
+
+    def _bring_up(self, change: Change) -> None:
+        topic, index, state = change.topic, change.partition_index, change.partition
+        partition = self._partitions.get(topic.name, index)
+        if partition is None:
+            log = self._log_of(topic, index)
+            log.configure(self._options.log_config_for(topic.name))
+            partition = Partition(topic.name, topic.id, index, self._broker_id, log)
+            self._partitions.add(partition)
+        if state.leader_epoch >= partition.leader_epoch:
+            partition.become(state.leader, state.leader_epoch, state.replicas, state.isr)
+
+    def _log_of(self, topic: Topic, index: int) -> Log:
+        log = self._logs.get(topic.name, index)
+        if log is None:
+            return self._logs.create(topic.name, index, topic.id)
+        if log.topic_id is None:  # a Kafka from before topic ids wrote it, or the file was lost with a machine
+            write_topic_id(self._logs.environment, log.path, topic.id)
+            log.topic_id = topic.id
+        elif log.topic_id != topic.id:
+            raise InconsistentTopicId(f"{log.path} belongs to another topic of that name: move it away")
+        return log
+
+    def _delete(self, topics: Sequence[Topic]) -> Generator[Pending[Any], Any, None]:
+        count = 0
+        for topic in topics:
+            for index in range(len(topic.partitions)):
+                self._partitions.remove(topic.name, index)
+                log = self._logs.get(topic.name, index)
+                if log is not None and log.topic_id in (None, topic.id):
+                    self._logs.delete(topic.name, index)
+                count += 1
+                if count % PARTITIONS_PER_TURN == 0:
+                    yield self._next_turn()
+            self._options.forget(topic.name)
+        environment = self._logs.environment
+        for path in self._logs.config.log_dirs:
+            synced: Pending[None] = self._reactor.pending()
+            environment.flusher.submit(partial(environment.disk.sync_directory, path), synced.settle)
+            yield synced

@@ -1,0 +1,359 @@
+"""What must hold, whatever happens: every event of the workload passes here, and the first that may not be is a `Violation`.
+
+The promises (docs/architecture.md, "Durability"; the names of anomalies are those of Jepsen's Kafka workload):
+
+* lost-write: an acknowledged record (acks 1 or all) is where its acknowledgement said, also after a killed process. After a lost
+  machine that holds for what was synced, and with `flush.messages=1` for all that was acknowledged; the checker excuses the rest.
+* duplicate: of an idempotent producer's batch the log holds one; of another's, no more than were sent.
+* inconsistent-offsets: one offset has one value, for whoever reads it, and an acknowledgement's offset is its own.
+* nonmonotonic-send: an acknowledgement's offset is above every offset that was acknowledged on its partition before its send
+  began, and one producer's sequences follow each other in the log.
+* nonmonotonic-poll, poll-skip: a poll begins at its position and each batch follows the one before.
+* unseen: in the end a consumer has seen everything that the log holds.
+* corrupt, phantom: no byte is served or kept that was not sent, and nothing of what was refused.
+* Log end and high watermark never go back (but over a lost machine); last stable offset <= high watermark <= log end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from fastlog import _core
+from fastlog.sim.ondisk import LoggedBatch
+
+Place = tuple[str, int]
+"""A topic's name and a partition's number."""
+
+
+class Violation(Exception):
+    """Something that may never happen has happened: `kind` is the anomaly's name."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+class Sent:
+    """One batch that a producer sent, and what became of it."""
+
+    __slots__ = ("acknowledged", "acks", "attempts", "base_offset", "floor", "idempotent", "number", "place", "refused", "values")
+
+    def __init__(self, number: int, place: Place, values: list[bytes], *, idempotent: bool, acks: int, floor: int) -> None:
+        self.number = number
+        self.place = place
+        self.values = values
+        self.idempotent = idempotent
+        self.acks = acks
+        self.floor = floor
+        """The greatest offset acknowledged on the partition before the first send began."""
+        self.attempts = 1
+        self.acknowledged = False
+        self.refused = False
+        self.base_offset = -1
+
+    @property
+    def last_offset(self) -> int:
+        return self.base_offset + len(self.values) - 1
+
+
+class PartitionHistory:
+    """What is known of one partition."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.name = f"{place[0]}-{place[1]}"
+        self.sent: list[Sent] = []
+        self.acknowledged: dict[int, Sent] = {}
+        """What still must be there, by base offset."""
+        self.acknowledged_somewhere: dict[int, Sent] = {}
+        """The same by number, where the offset is not known."""
+        self.acknowledged_high = -1
+        self.seen: dict[int, bytes] = {}
+        self.served_high_watermark = 0
+        self.high_watermark = 0
+        self.log_end = 0
+
+
+class Checker:
+    """Takes the events of one run and raises `Violation` at the first that may not be."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[Place, PartitionHistory] = {}
+        self.acknowledged_count = 0
+        self.polled_count = 0
+        self.excused_count = 0
+        self.losses = 0
+        """How often synced data alone was certain to survive: an idempotent producer may meet a gap after that."""
+        self.violation: Violation | None = None
+        self._sent: list[Sent] = []
+        self._certain: dict[Place, int] = {}
+
+    def _fail(self, kind: str, message: str) -> NoReturn:
+        """Keep and raise the violation: some code between here and the run may swallow exceptions."""
+        self.violation = Violation(kind, message)
+        raise self.violation
+
+    def partition(self, place: Place) -> PartitionHistory:
+        """Return the history of a partition."""
+        history = self.partitions.get(place)
+        if history is None:
+            history = self.partitions[place] = PartitionHistory(place)
+        return history
+
+    # ---- the workload's events
+
+    def send(self, place: Place, make_values: Callable[[int], list[bytes]], *, idempotent: bool, acks: int) -> Sent:
+        """Note a batch whose first send begins; `make_values(number)` gives its values, which begin with `value_prefix`."""
+        history = self.partition(place)
+        number = len(self._sent)
+        sent = Sent(number, place, make_values(number), idempotent=idempotent, acks=acks, floor=history.acknowledged_high)
+        self._sent.append(sent)
+        history.sent.append(sent)
+        return sent
+
+    def acknowledge(self, sent: Sent, base_offset: int) -> None:
+        """Note a successful answer to a produce with acks 1 or all."""
+        history = self.partition(sent.place)
+        if sent.refused:
+            self._fail("corrupt", f"{history.name}: batch {sent.number} has a wrong CRC and was acknowledged")
+        if base_offset <= sent.floor:
+            self._fail(
+                "nonmonotonic-send",
+                f"{history.name}: batch {sent.number} got offset {base_offset}, but {sent.floor} was acknowledged before that",
+            )
+        other = history.acknowledged.get(base_offset)
+        if other is not None:
+            self._fail(
+                "inconsistent-offsets", f"{history.name}: offset {base_offset} acknowledged for {other.number} and {sent.number}"
+            )
+        sent.acknowledged, sent.base_offset = True, base_offset
+        history.acknowledged[base_offset] = sent
+        history.acknowledged_high = max(history.acknowledged_high, sent.last_offset)
+        self.acknowledged_count += 1
+
+    def acknowledge_somewhere(self, sent: Sent) -> None:
+        """Note a DUPLICATE_SEQUENCE_NUMBER: the batch is in the log, at an offset that nobody remembers."""
+        self.partition(sent.place).acknowledged_somewhere[sent.number] = sent
+        sent.acknowledged = True
+        self.acknowledged_count += 1
+
+    def sequence_gap(self, sent: Sent, losses_known: int) -> None:
+        """Note that the broker misses sequences before a producer's first unanswered batch."""
+        if self.losses == losses_known:
+            self._fail("lost-write", f"{sent.place}: the sequences before batch {sent.number} are forgotten")
+
+    def unexpected(self, place: Place, what: str, error_code: int) -> None:
+        """Note an answer that nothing in this simulation can cause."""
+        self._fail("protocol", f"{place[0]}-{place[1]}: {what} was answered with error {error_code}")
+
+    def corrupt(self, place: Place, position: int, error: _core.CorruptBatch) -> None:
+        """Note that a fetch gave bytes that are no valid batches."""
+        self._fail("corrupt", f"{place[0]}-{place[1]}: a fetch at {position} gave {error.reason} at byte {error.position}")
+
+    def mistake(self, error: BaseException) -> None:
+        """Note an exception that the broker let escape: a mistake, whatever it did to its files and connections."""
+        self.violation = self.violation or Violation("mistake", f"{type(error).__name__}: {error}")
+        self.violation.__cause__ = error
+
+    def refuse(self, sent: Sent) -> None:
+        """Note an answer that promises that nothing was appended (CORRUPT_MESSAGE)."""
+        sent.refused = True
+
+    def poll(
+        self, place: Place, position: int, batches: Sequence[_core.Batch], high_watermark: int, last_stable_offset: int
+    ) -> int:
+        """Note a consumer's fetch from `position`; return the position after it."""
+        history = self.partition(place)
+        self.served(place, high_watermark, last_stable_offset)
+        expected = position
+        for index, batch in enumerate(batches):
+            if (index == 0 and not batch.base_offset <= expected <= batch.last_offset) or (
+                index > 0 and batch.base_offset != expected
+            ):
+                kind = "poll-skip" if batch.base_offset > expected else "nonmonotonic-poll"
+                self._fail(
+                    kind,
+                    f"{history.name}: at {expected} a fetch gave the batch {batch.base_offset}..{batch.last_offset}",
+                )
+            if batch.last_offset >= high_watermark:
+                self._fail(
+                    "precommitted-read",
+                    f"{history.name}: batch {batch.base_offset}..{batch.last_offset}, high watermark {high_watermark}",
+                )
+            for record in batch.records():
+                if record.offset >= position:
+                    self._see(history, record.offset, bytes(record.value or b""))
+            expected = batch.last_offset + 1
+        return expected
+
+    def served(self, place: Place, high_watermark: int, last_stable_offset: int) -> None:
+        """Note the offsets that an answer told a consumer."""
+        history = self.partition(place)
+        if last_stable_offset > high_watermark:
+            self._fail(
+                "offsets", f"{history.name}: told last stable offset {last_stable_offset}, high watermark {high_watermark}"
+            )
+        if high_watermark < history.served_high_watermark:
+            self._fail("offsets", f"{history.name}: told high watermark {history.served_high_watermark}, then {high_watermark}")
+        history.served_high_watermark = high_watermark
+
+    def _see(self, history: PartitionHistory, offset: int, value: bytes) -> None:
+        self._known(history, value, f"a fetch at offset {offset}")
+        before = history.seen.setdefault(offset, value)
+        if before != value:
+            self._fail("inconsistent-offsets", f"{history.name}: offset {offset} was {before[:40]!r}, now {value[:40]!r}")
+        self.polled_count += 1
+
+    def _known(self, history: PartitionHistory, value: bytes, where: str) -> Sent:
+        """Return the batch that a value was sent in."""
+        number, _, rest = value.partition(b".")
+        index, _, _ = rest.partition(b".")
+        if not (number.isdigit() and index.isdigit() and int(number) < len(self._sent)):
+            self._fail("corrupt", f"{history.name}: {where} gave {value[:40]!r}, which nobody sent")
+        sent = self._sent[int(number)]
+        if int(index) >= len(sent.values) or sent.values[int(index)] != value:
+            self._fail("corrupt", f"{history.name}: {where} gave {value[:40]!r}, which is not what was sent")
+        if sent.place != history.place or sent.refused:
+            self._fail("phantom", f"{history.name}: {where} gave {value[:40]!r}, which belongs elsewhere or was refused")
+        return sent
+
+    # ---- the broker's state, looked at after its turns
+
+    def state(self, place: Place, log_start: int, last_stable_offset: int, high_watermark: int, log_end: int) -> None:
+        """Note what a partition is after a turn of its broker."""
+        history = self.partition(place)
+        if not log_start <= last_stable_offset <= high_watermark <= log_end:
+            self._fail(
+                "offsets",
+                f"{history.name}: log start {log_start}, last stable offset {last_stable_offset}, "
+                f"high watermark {high_watermark}, log end {log_end} are not in this order",
+            )
+        if high_watermark < history.high_watermark:
+            self._fail("offsets", f"{history.name}: high watermark went from {history.high_watermark} to {high_watermark}")
+        if log_end < history.log_end:
+            self._fail("offsets", f"{history.name}: log end went from {history.log_end} to {log_end}")
+        history.high_watermark, history.log_end = high_watermark, log_end
+
+    # ---- crashes
+
+    def machine_lost(self, logs: Mapping[Place, Sequence[LoggedBatch]]) -> None:
+        """Note what the drive held for certain just before it loses what was not synced."""
+        self.losses += 1
+        for place, log in logs.items():
+            end = 0
+            for batch in log:
+                if not batch.certain or batch.base_offset != end:
+                    break
+                end = batch.last_offset + 1
+            self._certain[place] = max(end, self._certain.get(place, 0))
+
+    def restarted(self, logs: Mapping[Place, Sequence[LoggedBatch]], *, lost: bool, all_flushed: bool) -> dict[Place, int]:
+        """Check what a restarted broker found; return each partition's log end.
+
+        `lost`: the machine was lost, so what was not synced is excused when it is gone; `all_flushed`: nothing was acknowledged
+        before it was synced, so nothing acknowledged is excused.
+        """
+        ends: dict[Place, int] = {}
+        for place, history in self.partitions.items():
+            log = logs.get(place, ())
+            at = self._check_log(history, log)
+            end = log[-1].last_offset + 1 if log else 0
+            ends[place] = end
+            if lost:
+                self._forget_lost(history, at, end, all_flushed=all_flushed)
+            self._check_acknowledged(history, at)
+            self._check_seen(history, at)
+        self._certain.clear()
+        return ends
+
+    def _forget_lost(self, history: PartitionHistory, at: Mapping[int, bytes], end: int, *, all_flushed: bool) -> None:
+        """Excuse what a lost machine may lose, and begin anew from what is there."""
+        certain_end = self._certain.get(history.place, 0)
+        if end < certain_end:
+            self._fail("lost-write", f"{history.name}: synced up to {certain_end}, after the loss the log ends at {end}")
+        if not all_flushed:
+            for base_offset, sent in list(history.acknowledged.items()):
+                if sent.last_offset >= certain_end and not _holds(at, sent):
+                    del history.acknowledged[base_offset]
+                    self.excused_count += 1
+            present = dict.fromkeys(_number(value) for value in at.values())
+            for number in list(history.acknowledged_somewhere):
+                if number not in present:
+                    del history.acknowledged_somewhere[number]
+                    self.excused_count += 1
+        history.seen = {
+            offset: value for offset, value in history.seen.items() if offset < certain_end or at.get(offset) == value
+        }
+        history.acknowledged_high = max((sent.last_offset for sent in history.acknowledged.values()), default=-1)
+        for sent in history.sent:
+            sent.floor = min(sent.floor, history.acknowledged_high)
+        history.high_watermark = min(history.high_watermark, end)
+        history.served_high_watermark = min(history.served_high_watermark, end)
+        history.log_end = min(history.log_end, end)
+
+    def _check_log(self, history: PartitionHistory, log: Sequence[LoggedBatch]) -> dict[int, bytes]:
+        """Check a log by itself; return its values by offset."""
+        at: dict[int, bytes] = {}
+        times: dict[int, int] = {}
+        sequences: dict[tuple[int, int], int] = {}
+        expected = log[0].base_offset if log else 0
+        for batch in log:
+            where = f"the log's batch at {batch.base_offset}"
+            if batch.base_offset != expected:
+                self._fail("inconsistent-offsets", f"{history.name}: {where} should begin at {expected}")
+            expected = batch.last_offset + 1
+            sent = self._known(history, batch.values[0], where)
+            if batch.values != sent.values:
+                self._fail("corrupt", f"{history.name}: {where} is not the batch {sent.number} that was sent")
+            times[sent.number] = times.get(sent.number, 0) + 1
+            if times[sent.number] > (1 if sent.idempotent else sent.attempts):
+                self._fail("duplicate", f"{history.name}: {where} is batch {sent.number} once more ({sent.attempts} sends)")
+            if batch.producer_id >= 0:
+                producer = (batch.producer_id, batch.producer_epoch)
+                if sequences.get(producer, batch.base_sequence) != batch.base_sequence:
+                    self._fail("nonmonotonic-send", f"{history.name}: {where} has sequence {batch.base_sequence}")
+                sequences[producer] = (batch.last_sequence + 1) & 0x7FFFFFFF
+            for index, value in enumerate(batch.values):
+                at[batch.base_offset + index] = value
+        return at
+
+    def _check_acknowledged(self, history: PartitionHistory, at: Mapping[int, bytes]) -> None:
+        for sent in history.acknowledged.values():
+            if not _holds(at, sent):
+                found = at.get(sent.base_offset, b"nothing")[:40]
+                self._fail(
+                    "lost-write",
+                    f"{history.name}: batch {sent.number} was acknowledged at {sent.base_offset}, the log holds {found!r} there",
+                )
+
+        present = dict.fromkeys(_number(value) for value in at.values())
+        for number in history.acknowledged_somewhere:
+            if number not in present:
+                self._fail("lost-write", f"{history.name}: batch {number} was called a duplicate, the log does not hold it")
+
+    def _check_seen(self, history: PartitionHistory, at: Mapping[int, bytes]) -> None:
+        for offset, value in history.seen.items():
+            if at.get(offset) != value:
+                found = at.get(offset, b"nothing")[:40]
+                self._fail("lost-write", f"{history.name}: {value[:40]!r} was read at {offset}, the log holds {found!r} there")
+
+    # ---- the end
+
+    def finish(self, logs: Mapping[Place, Sequence[LoggedBatch]]) -> None:
+        """Check the final logs: everything promised is there, and the consumer has seen all of it."""
+        for place, history in self.partitions.items():
+            at = self._check_log(history, logs.get(place, ()))
+            self._check_acknowledged(history, at)
+            self._check_seen(history, at)
+            for offset, value in at.items():
+                if offset not in history.seen:
+                    self._fail("unseen", f"{history.name}: {value[:40]!r} at {offset} was never polled")
+
+
+def _number(value: bytes) -> int:
+    return int(value.partition(b".")[0])
+
+
+def _holds(at: Mapping[int, bytes], sent: Sent) -> bool:
+    return all(at.get(sent.base_offset + index) == value for index, value in enumerate(sent.values))

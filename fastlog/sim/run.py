@@ -1,0 +1,128 @@
+"""Many seeds, one after another: progress, what they met, and for each violation the command that shows it again."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TextIO
+
+from fastlog.sim.broker import broker_maker
+from fastlog.sim.world import Outcome, run_seed
+
+MOST_FAILURES = 5
+MOST_THIN_PERCENT = 20
+EXIT_VIOLATION = 1
+
+
+class Totals:
+    """Sums over runs."""
+
+    def __init__(self) -> None:
+        self.counted = 0
+        self.thin = 0
+        self.failed: list[Outcome] = []
+        self.acknowledged = 0
+        self.polled = 0
+        self.excused = 0
+        self.events = 0
+        self.faults: dict[str, int] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        if outcome.violation is not None:
+            self.failed.append(outcome)
+        elif outcome.thin:
+            self.thin += 1
+            return
+        self.counted += 1
+        self.acknowledged += outcome.acknowledged
+        self.polled += outcome.polled
+        self.excused += outcome.excused
+        self.events += outcome.events
+        for fault in outcome.faults:
+            self.faults[fault] = self.faults.get(fault, 0) + 1
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time that this process has taken, user and system."""
+    times = os.times()
+    return times.user + times.system
+
+
+def replay_command(seed: int) -> str:
+    """Return the command that runs a seed again and shows its timeline."""
+    return f"python -m fastlog.sim --seed {seed} --verbose"
+
+
+def run_many(count: int, first: int, out: TextIO) -> int:
+    """Run seeds from `first` on until `count` have counted or too many have failed; return the exit code."""
+    totals = Totals()
+    seed, began = first, cpu_seconds()
+    while totals.counted < count and len(totals.failed) < MOST_FAILURES:
+        outcome = run_seed(seed, broker_maker)
+        totals.add(outcome)
+        if outcome.violation is not None:
+            _clear(out)
+            out.write(f"seed {seed}: {outcome.violation}\n  faults: {', '.join(outcome.faults) or 'none'}\n")
+            out.write(f"  replay: {replay_command(seed)}\n")
+        seed += 1
+        if out.isatty():
+            spent = (cpu_seconds() - began) / (seed - first)
+            out.write(f"\r{totals.counted}/{count} seeds, {len(totals.failed)} failed, {spent:.3f} CPU s/seed ")
+            out.flush()
+        if totals.thin > 10 + seed * MOST_THIN_PERCENT // 100:
+            _clear(out)
+            out.write(f"{totals.thin} of {seed - first} runs had too little traffic to count\n")
+            return EXIT_VIOLATION
+    _clear(out)
+    spent = (cpu_seconds() - began) / max(1, seed - first)
+    met = ", ".join(f"{name} {times}" for name, times in sorted(totals.faults.items()))
+    out.write(
+        f"{totals.counted} seeds ({first} to {seed - 1}), {len(totals.failed)} with a violation, "
+        f"{totals.thin} too thin to count; {spent:.3f} CPU s/seed\n"
+        f"{totals.acknowledged} batches acknowledged, {totals.polled} records polled, "
+        f"{totals.excused} acknowledged batches excused after a lost machine, {totals.events} events\n"
+        f"faults: {met}\n"
+    )
+    return EXIT_VIOLATION if totals.failed else 0
+
+
+def run_one(seed: int, verbose: bool, out: TextIO) -> int:
+    """Run one seed, with its timeline when asked; return the exit code."""
+    if verbose:
+        handler = logging.StreamHandler(out)
+        handler.setFormatter(logging.Formatter(f"{'':13} %(name)s | %(message)s"))
+        logging.getLogger("fastlog").addHandler(handler)
+    outcome = run_seed(seed, broker_maker, out.write if verbose else None)
+    if verbose and outcome.violation is not None and outcome.violation.__cause__ is not None:
+        out.write("".join(traceback.format_exception(outcome.violation.__cause__)))
+    out.write(
+        f"seed {seed}: {outcome.violation or 'no violation'}{' (too thin to count)' if outcome.thin else ''}\n"
+        f"trace {outcome.digest}, {outcome.events} events, {outcome.virtual_ns / 1e9:.3f} virtual s, "
+        f"{outcome.acknowledged} batches acknowledged, {outcome.polled} records polled, {outcome.excused} excused\n"
+    )
+    return EXIT_VIOLATION if outcome.violation is not None else 0
+
+
+def _clear(out: TextIO) -> None:
+    if out.isatty():
+        out.write("\r\x1b[K")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m fastlog.sim", description="Run simulated brokers, each from its seed.")
+    parser.add_argument("--seeds", type=int, default=500, metavar="N", help="how many seeds (default 500)")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of them (default 0)")
+    parser.add_argument("--seed", type=int, metavar="SEED", help="run this one only")
+    parser.add_argument("--verbose", action="store_true", help="with --seed: print the timeline")
+    chosen = parser.parse_args(arguments)
+    if chosen.verbose and chosen.seed is None:
+        parser.error("--verbose wants --seed")
+    logging.getLogger("fastlog").addHandler(logging.NullHandler())
+    if chosen.seed is not None:
+        return run_one(chosen.seed, chosen.verbose, sys.stdout)
+    return run_many(chosen.seeds, chosen.first, sys.stdout)

@@ -1,0 +1,120 @@
+"""A broker's process: its line, its end, its restart, and what keeps it from starting."""
+
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from fastlog.cli.main import run
+
+
+def refused(program, *arguments):
+    """Return the one line of a broker that does not start."""
+    code, out, err = program.finish(program(*arguments))
+    assert (code, out) == (2, b""), (code, out, err)
+    assert err.startswith(b"fastlog: ") and err.count(b"\n") == 1, err
+    return err.decode()
+
+
+def test_the_line_says_where_clients_go_and_sigterm_stops_it_cleanly(up, tmp_path):
+    started = up("--data", tmp_path / "data")
+    host, _, port = started.bootstrap.rpartition(":")
+    assert host == "127.0.0.1" and int(port) > 0
+    assert started.fields["pids"] == started.fields["coordinator_pid"] == str(started.process.pid)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["broker-1", "coordinator"]
+    assert not (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
+    assert started.end(signal.SIGTERM) == 0
+    assert (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_it_too(up, tmp_path):
+    assert up("--data", tmp_path).end(signal.SIGINT) == 0
+
+
+@pytest.mark.slow
+def test_what_was_acknowledged_is_there_after_kill_9_and_a_restart(up, tmp_path, capfdbinary):
+    source = tmp_path / "lines"
+    source.write_bytes(b"".join(b"key%d:%x\n" % (number % 13, number**7) for number in range(30_000)))
+    started = up("--data", tmp_path / "data", "-o", "num.partitions=3")
+    assert run(["produce", "t", str(source), "--bootstrap", started.bootstrap]) == 0
+    before = []
+    for round_number in range(3):
+        assert run(["consume", "t", "--exit-at-end", "--offsets", "--bootstrap", started.bootstrap]) == 0
+        out = capfdbinary.readouterr().out
+        before.append(sorted(out.splitlines()))
+        assert started.end(signal.SIGKILL if round_number < 2 else signal.SIGTERM) == (-signal.SIGKILL if round_number < 2 else 0)
+        if round_number < 2:
+            started = up("--data", tmp_path / "data")
+    assert before[0] == before[1] == before[2]
+    assert sorted(line.partition(b"\t")[2] for line in before[0]) == sorted(source.read_bytes().splitlines())
+
+
+def test_a_port_in_use(program, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = refused(program, "up", "--port", port, "--data", tmp_path / "data")
+    assert f"cannot listen on 127.0.0.1:{port}" in said and "choose another" in said
+
+
+def test_a_directory_that_another_broker_holds(program, up, tmp_path):
+    up("--data", tmp_path)
+    said = refused(program, "up", "--port", 0, "--data", tmp_path)
+    assert str(tmp_path) in said and "another process" in said
+
+
+def test_a_directory_that_cannot_be_written(program, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    assert "file" in refused(program, "up", "--port", 0, "--data", tmp_path / "file")
+    assert str(tmp_path) in refused(program, "up", "--port", 0, "--data", tmp_path / "file/below")
+    # Not even the superuser makes directories there.
+    assert "/sys/fastlog" in refused(program, "up", "--port", 0, "--data", "/sys/fastlog")
+
+
+def test_options_are_read_before_anything_is_written(program, tmp_path):
+    said = refused(program, "up", "--port", 0, "--data", tmp_path / "data", "-o", "num.partitons=3")
+    assert said == "fastlog: -o: unknown option 'num.partitons'; did you mean num.partitions?\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_broker_from_a_file(program, tmp_path, capfdbinary):
+    file = tmp_path / "server.properties"
+    file.write_text(f"node.id=4\nlisteners=PLAINTEXT://127.0.0.1:0\nlog.dirs={tmp_path}/logs\nnum.partitions=2\n")
+    process = program("broker", "--config", file, "-o", "num.partitions=5")
+    line = process.stdout.readline().decode()
+    assert line.startswith("ready bootstrap=127.0.0.1:")
+    bootstrap = line.split()[1].removeprefix("bootstrap=")
+    assert run(["topic", "create", "t", "--bootstrap", bootstrap]) == 0
+    assert run(["topic", "describe", "t", "--bootstrap", bootstrap]) == 0
+    assert b"partitions=5 " in capfdbinary.readouterr().out
+    assert (tmp_path / "logs/t-4").is_dir() and "broker.id=4" in (tmp_path / "logs/meta.properties").read_text()
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+
+
+def test_an_unknown_option_in_a_file(program, tmp_path):
+    file = tmp_path / "server.properties"
+    file.write_text("# mine\nnode.id=4\nnum.network.threads=3\n")
+    said = refused(program, "broker", "--config", file)
+    why = "one thread runs a broker: there is nothing to set"
+    assert said == f"fastlog: {file}:3: num.network.threads is not honoured by fastlog: {why}; remove it\n"
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path):
+    """The reactor is kept from coming to its stop, as a hanging disk would."""
+    program = (
+        "import os, signal, sys\n"
+        "from fastlog.env.signals import on_stop_request\n"
+        "on_stop_request(lambda stop: None, lambda: None)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print('asked', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print('still here', flush=True)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=60, cwd=pathlib.Path.cwd())
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, b"asked\n")

@@ -1,0 +1,241 @@
+"""Real clients against a real broker: every test here talks to `fastlog up`, started as a person would start it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent
+STOP_TIMEOUT_S = 30
+
+
+class Broker:
+    """One `fastlog up` process over a data directory that outlives it."""
+
+    def __init__(self, data: pathlib.Path, arguments: tuple[str, ...] = ()) -> None:
+        self.data = data
+        self.arguments = arguments
+        self.port = 0
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log_directory(self) -> pathlib.Path:
+        """Where the partition directories are."""
+        return self.data / "broker-1"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "fastlog", "up", "--port", str(self.port), "--data", str(self.data), *self.arguments]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("ready "):
+            self.kill()
+            pytest.fail(f"the broker said {line!r} in place of ready")
+        fields = dict(field.split("=", 1) for field in line.split()[1:])
+        self.port = int(fields["bootstrap"].rsplit(":", 1)[1])
+
+    def kill(self) -> None:
+        """End the process as `kill -9` does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self._reap()
+
+    def stop(self) -> None:
+        """End the process as Ctrl-C does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        self._reap()
+
+    def _reap(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.process.wait(STOP_TIMEOUT_S)
+        self.process.stdout.close()
+        self.process = None
+
+    def topic(self, name: str, partitions: int = 1, *options: str) -> None:
+        command = ["topic", "create", name, "--partitions", str(partitions), *options, "--bootstrap", self.bootstrap]
+        subprocess.run([sys.executable, "-m", "fastlog", *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def broker(tmp_path: pathlib.Path) -> Iterator[Broker]:
+    started = Broker(tmp_path / "data")
+    started.start()
+    yield started
+    if started.process is not None:
+        started.stop()
+
+
+@pytest.fixture
+def open_broker() -> Iterator[Callable[..., Broker]]:
+    """Return a function that starts a broker over a data directory."""
+    opened: list[Broker] = []
+
+    def start(data: pathlib.Path, *arguments: str) -> Broker:
+        opened.append(Broker(data, arguments))
+        opened[-1].start()
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        if one.process is not None:
+            one.stop()
+
+
+@pytest.fixture
+def read_all() -> Callable[..., list[Message]]:
+    """Return a function that reads a whole topic through librdkafka, partition after partition, by assignment."""
+
+    def read(broker: Broker, topic: str) -> list[Message]:
+        consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "unused", "enable.auto.commit": False})
+        try:
+            partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+            records: list[Message] = []
+            for partition in sorted(partitions):
+                _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+                consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+                next_offset = 0
+                while next_offset < end:
+                    batch = consumer.consume(min(10_000, end - next_offset), timeout=30)
+                    assert batch, f"{topic}-{partition} came to a halt at offset {next_offset} of {end}"
+                    for message in batch:
+                        assert message.error() is None, message.error()
+                    next_offset = batch[-1].offset() + 1
+                    records += batch
+            return records
+        finally:
+            consumer.close()
+
+    return read
+
+
+class Java:
+    """Kafka's own programs, from the jars that `make conformance` fetched."""
+
+    def __init__(self, jars: pathlib.Path, classes: pathlib.Path) -> None:
+        self.jars = jars
+        self.classes = classes
+        sources = [str(source) for source in sorted((HERE / "java").glob("*.java"))]
+        subprocess.run(["javac", "-cp", f"{jars}/*", "-d", str(classes), *sources], check=True)
+
+    def command(self, main: str, *arguments: object, first_jars: Sequence[pathlib.Path] = ()) -> list[str]:
+        class_path = ":".join([*map(str, first_jars), str(self.classes), f"{self.jars}/*"])
+        return ["java", "-Xmx512m", "-cp", class_path, main, *map(str, arguments)]
+
+    def run(
+        self, main: str, *arguments: object, first_jars: Sequence[pathlib.Path] = (), **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        finished = subprocess.run(  # type: ignore[call-overload]
+            self.command(main, *arguments, first_jars=first_jars),
+            check=False,
+            **{"capture_output": True, "text": True, "timeout": 110, **options},
+        )
+        assert finished.returncode == 0, f"{main}: exit {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
+        return finished  # type: ignore[no-any-return]
+
+    def dump(self, files: Sequence[pathlib.Path], *options: str) -> str:
+        """Return what DumpLogSegments prints of files, once it has nothing to complain about."""
+        listed = ",".join(map(str, files))
+        dumped = self.run("org.apache.kafka.tools.DumpLogSegments", "--files", listed, *options)
+        # It expects every file to begin with offset 0 and says so of segments that Kafka itself wrote.
+        complaints = re.sub(r"Non-consecutive offsets in \S+\n(  -1 is followed by [1-9]\d*\n)", "", dumped.stderr)
+        assert complaints == "", complaints
+        assert "mismatch" not in dumped.stdout.lower()
+        assert "not valid" not in dumped.stdout.lower()
+        return dumped.stdout
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
+    jars = pathlib.Path(os.environ.get("KAFKA_JARS", ROOT / ".cache" / "kafka-jars"))
+    assert list(jars.glob("kafka-clients-*.jar")), f"no Kafka jars in {jars}: run `make conformance`"
+    return Java(jars, tmp_path_factory.mktemp("classes"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers_api_versions(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
+            return len(connection.recv(10, socket.MSG_WAITALL)) == 10
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def real_kafka(java: Java, tmp_path: pathlib.Path) -> object:
+    """Return a context manager that runs a real Kafka (KRaft) on a data directory and yields its bootstrap address."""
+
+    @contextlib.contextmanager
+    def run(data: pathlib.Path, **properties: object) -> Iterator[str]:
+        port, controller_port = free_port(), free_port()
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": data,
+            "offsets.topic.replication.factor": 1,
+            **properties,
+        }
+        file = tmp_path / "kafka.properties"
+        file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        if not (data / "meta.properties").exists():
+            java.run("kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAA", "-c", file)
+        with (tmp_path / "kafka.out").open("w") as out:
+            process = subprocess.Popen(java.command("kafka.Kafka", file), stdout=out, stderr=out)
+            try:
+                while not answers_api_versions(port):
+                    assert process.poll() is None, (tmp_path / "kafka.out").read_text()
+                    time.sleep(0.1)
+                yield f"127.0.0.1:{port}"
+            finally:
+                process.terminate()
+                process.wait(timeout=60)
+
+    return run
+
+
+def real_files() -> list[pathlib.Path]:
+    """Return text files that every Debian-like machine has: package logs and package databases, largest first, bounded."""
+    places = ["/var/log/dpkg.log", "/var/lib/dpkg/status", "/var/log/apt/history.log", "/usr/share/common-licenses/GPL-3"]
+    found = [pathlib.Path(place) for place in places if pathlib.Path(place).is_file()]
+    found += sorted(pathlib.Path("/var/lib/dpkg/info").glob("*.md5sums"))[:40]
+    return [path for path in found if path.stat().st_size > 0]
+
+
+@pytest.fixture(scope="session")
+def real_records() -> list[tuple[bytes, bytes]]:
+    """Return (key, value) pairs: the file's name and line number's last digits as key, the line with its end as value."""
+    records: list[tuple[bytes, bytes]] = []
+    for path in real_files():
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True)):
+            records.append((f"{path.name}:{number % 97}".encode(), line))
+    assert len(records) > 5_000, "this machine has no package files to use as real input"
+    return records[:60_000]

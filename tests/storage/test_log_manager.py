@@ -1,0 +1,275 @@
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastlog.errors import InvalidTopic, KafkaStorageError, StorageFailed, UsageError
+from fastlog.storage.checkpoints import parse_offsets
+from fastlog.storage.log_manager import LogManager, StorageConfig
+
+
+def test_a_directory_that_another_process_holds(storage):
+    made = storage()
+    made.open()
+    path = made.log_dirs[0]
+    script = (
+        "import sys; from fastlog.env.disk import SystemDisk\n"
+        "try: SystemDisk().lock_directory(sys.argv[1])\n"
+        "except BlockingIOError: sys.exit(7)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == 7
+    other = storage()
+    with pytest.raises(UsageError, match=f"{path} is held by another process: .*log.dirs"):
+        other.open()
+    made.close()
+    other.open()
+
+
+@pytest.mark.parametrize(("operation", "number"), [("mkdir", errno.EACCES), ("lock", errno.EROFS)])
+def test_a_directory_that_cannot_be_written(storage, tmp_path, operation, number):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    made.disk.fail(operation, "/two", number)
+    with pytest.raises(UsageError, match=rf"/two cannot be written \({os.strerror(number)}\): .*log.dirs"):
+        made.open()
+    made.disk.failures = []
+    made.open()  # the lock of the first was given up
+
+
+def test_identity(storage, tmp_path):
+    made = storage(tmp_path / "one")
+    made.open()
+    path = f"{made.log_dirs[0]}/meta.properties"
+    assert Path(path).read_bytes() == b"version=0\nbroker.id=1\ncluster.id=fastlog-test-cluster-x\n"
+    made.close()
+    kraft = b"#\nversion=1\nnode.id=1\ndirectory.id=wO5Jr5D8_9GHR5m2ZLyyJA\ncluster.id=fastlog-test-cluster-x\n"
+    with open(path, "wb") as file:
+        file.write(kraft)
+    made.open()
+    made.close()
+    assert Path(path).read_bytes() == kraft, "a file that is there is left as it is"
+    with open(path, "wb") as file:
+        file.write(kraft.replace(b"fastlog-test-cluster-x", b"another"))
+    with pytest.raises(UsageError, match="is of cluster another"):
+        made.open()
+
+
+def test_directories_of_two_clusters(storage, tmp_path):
+    for name, cluster in (("one", "a"), ("two", "b")):
+        os.makedirs(tmp_path / name)
+        (tmp_path / name / "meta.properties").write_text(f"version=0\ncluster.id={cluster}\n")
+    with pytest.raises(UsageError, match=r"two: its meta\.properties differs"):
+        storage(tmp_path / "one", tmp_path / "two").open()
+
+
+def test_logs_are_spread_over_directories(storage, tmp_path, topic_id):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    for index in range(6):
+        manager.create("t", index, topic_id)
+    assert [len([log for log in manager if f"/{name}/" in log.path]) for name in ("one", "two")] == [3, 3]
+    made.close()
+    manager = made.open()
+    assert len(manager) == 6
+    assert {log.topic_id for log in manager} == {topic_id}
+
+
+def test_the_same_partition_twice(storage, tmp_path, topic_id):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    made.open().create("t", 0, topic_id)
+    made.close()
+    os.makedirs(tmp_path / "two" / "t-0")
+    with pytest.raises(UsageError, match="t-0 holds the same partition"):
+        made.open()
+
+
+def test_names_are_checked_where_the_path_is_built(storage):
+    manager = storage().open()
+    for name in ("../outside", "a/b", ""):
+        with pytest.raises(InvalidTopic):
+            manager.create(name, 0)
+    assert sorted(os.listdir(manager.config.log_dirs[0] + "/..")) == ["data"]
+
+
+def test_a_topic_that_finds_no_room(storage, topic_id, batch):
+    made = storage()
+    manager = made.open()
+    made.disk.fail("create", "t-0/", errno.ENOSPC)
+    with pytest.raises(KafkaStorageError):
+        manager.create("t", 0, topic_id)
+    made.disk.failures = []
+    assert made.append(manager.create("t", 0, topic_id), batch())[0].base_offset == 0
+
+
+def test_deleting_hides_at_once_and_unlinks_later(storage, topic_id, batch):
+    made = storage(file_delete_delay_ms=1000)
+    manager = made.open()
+    log = manager.create("t", 0, topic_id)
+    made.append(log, batch())
+    region = log.read(0, 100, 1)
+    manager.delete("t", 0)
+    manager.delete("t", 0)
+    assert manager.get("t", 0) is None
+    hidden = [name for name in os.listdir(made.log_dirs[0]) if name.startswith("t-0")]
+    assert len(hidden) == 1
+    assert hidden[0].endswith("-delete")
+    again = manager.create("t", 0, topic_id)
+    assert again.log_end_offset == 0
+    made.flusher.run()
+    made.timers.advance(1000)
+    made.flusher.run()
+    assert [name for name in os.listdir(made.log_dirs[0]) if name.startswith("t-0")] == ["t-0"]
+    assert len(bytes(memoryview(region))) == len(region)
+    assert made.append(again, batch())[0].base_offset == 0
+
+
+def test_a_deletion_that_a_stop_interrupted_goes_on_at_the_next_start(storage, topic_id, batch):
+    made = storage()
+    manager = made.open()
+    made.append(manager.create("t", 0, topic_id), batch())
+    manager.delete("t", 0)
+    made.crash()
+    assert len(made.open()) == 0
+    made.timers.advance(0)
+    made.flusher.run()
+    assert [name for name in os.listdir(made.log_dirs[0]) if name.startswith("t-0")] == []
+
+
+def test_directories_that_are_no_partitions_are_left_alone(storage):
+    made = storage()
+    names = ["__cluster_metadata-0", "lost+found", "t-0.3f3f-future", "t-1-stray"]
+    for name in names:
+        os.makedirs(f"{made.log_dirs[0]}/{name}")
+    assert len(made.open()) == 0
+    made.close()
+    assert all(os.path.isdir(f"{made.log_dirs[0]}/{name}") for name in names)
+
+
+def test_checkpoints_come_from_time_to_time(storage, topic_id, batch):
+    made = storage(segment_bytes=200)
+    manager = made.open()
+    manager.start()
+    log = manager.create("t", 0, topic_id)
+    for _ in range(6):
+        made.append(log, batch())
+    log.high_watermark = 5
+    made.flusher.run()
+
+    def stored(name):
+        path = f"{made.log_dirs[0]}/{name}"
+        return parse_offsets(Path(path).read_bytes(), path) if os.path.exists(path) else None
+
+    assert stored("replication-offset-checkpoint") is None
+    made.timers.advance(5_000)
+    made.flusher.run()
+    assert stored("replication-offset-checkpoint") == {("t", 0): 5}
+    assert stored("recovery-point-offset-checkpoint") is None
+    log.increment_log_start_offset(3)
+    made.timers.advance(55_000)
+    made.flusher.run()
+    assert stored("recovery-point-offset-checkpoint") == {("t", 0): 4}
+    assert stored("log-start-offset-checkpoint") == {("t", 0): 3}
+    made.crash()
+    log = made.open().get("t", 0)
+    assert (log.high_watermark, log.log_start_offset) == (5, 3)
+
+
+def test_retention_and_expiry_come_from_time_to_time(storage, topic_id, batch):
+    made = storage(segment_bytes=200, retention_ms=1000, manager_options={"producer_id_expiration_ms": 500_000})
+    manager = made.open()
+    manager.start()
+    log = manager.create("t", 0, topic_id)
+    for number in range(6):
+        made.append(log, batch([b"v"], producer=(7, 0, number)))
+    log.high_watermark = 6
+    made.timers.advance(299_999)
+    assert log.segment_count == 3
+    made.timers.advance(1)
+    assert (log.log_start_offset, log.size_bytes) == (6, 0)
+    assert log.producer_count == 1
+    made.timers.advance(300_000)
+    assert log.producer_count == 0
+
+
+def test_a_checkpoint_that_finds_no_room_is_written_the_next_time(storage, topic_id, batch):
+    made = storage()
+    manager = made.open()
+    made.append(manager.create("t", 0, topic_id), batch())
+    manager.get("t", 0).high_watermark = 1
+    made.disk.fail("write", "replication-offset", errno.ENOSPC)
+    manager.write_checkpoint("replication-offset-checkpoint")
+    made.flusher.run()
+    made.disk.failures = []
+    manager.write_checkpoint("replication-offset-checkpoint")
+    made.flusher.run()
+    assert Path(f"{made.log_dirs[0]}/replication-offset-checkpoint").read_bytes() == b"0\n1\nt 0 1\n"
+    assert manager.failures == []
+
+
+def test_a_close_that_finds_no_room_leaves_no_mark_of_a_clean_stop(storage, topic_id, batch, read):
+    made = storage()
+    manager = made.open()
+    made.append(manager.create("t", 0, topic_id), batch([b"v"]))
+    made.disk.fail("write", ".snapshot", errno.ENOSPC)
+    made.close()
+    made.disk.failures = []
+    assert not os.path.exists(f"{made.log_dirs[0]}/.kafka_cleanshutdown")
+    assert read(made.open().get("t", 0)) == [(0, b"v")]
+
+
+def test_when_every_directory_has_failed_loading_fails(storage, topic_id, batch):
+    made = storage()
+    made.append(made.open().create("t", 0, topic_id), batch())
+    made.crash()
+    made.disk.fail("read", "t-0", errno.EIO)
+    with pytest.raises(StorageFailed, match="fenced"):
+        made.open()
+
+
+def test_many_logs_load_in_bounded_parallel(storage, topic_id, batch):
+    made = storage()
+    manager = made.open()
+    for index in range(30):
+        made.append(manager.create("t", index, topic_id), batch())
+    made.crash()
+    manager = made.open()
+    assert sorted(log.partition for log in manager) == list(range(30))
+    assert all(log.log_end_offset == 1 for log in manager)
+    assert len(made.scanned) == 30
+
+
+def test_the_same_partition_twice_is_told_also_after_a_crash(storage, tmp_path, topic_id, batch):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    made.append(made.open().create("t", 0, topic_id), batch())
+    made.crash()
+    os.makedirs(tmp_path / "two" / "t-0")
+    manager = LogManager(made.manager_environment(), StorageConfig(log_dirs=made.log_dirs), lambda topic: made.log_config)
+    manager.lock()
+    outcome = []
+    manager.load(lambda _, error: outcome.append(error))
+    made.flusher.run()
+    manager.release()
+    assert [type(error) for error in outcome] == [UsageError]
+
+
+def test_a_stop_while_logs_are_loaded_is_no_clean_stop(storage, topic_id, batch):
+    made = storage()
+    manager = made.open()
+    for index in range(12):
+        made.append(manager.create("t", index, topic_id), batch())
+    made.crash()
+    manager = LogManager(made.manager_environment(), StorageConfig(log_dirs=made.log_dirs), lambda topic: made.log_config)
+    manager.lock()
+    manager.load(lambda _, error: None)
+    made.flusher.run_one()
+    manager.close()
+    assert not os.path.exists(f"{made.log_dirs[0]}/.kafka_cleanshutdown")
+
+
+def test_a_partition_without_a_name_for_its_directory_fences_nothing(storage):
+    manager = storage().open()
+    with pytest.raises(InvalidTopic):
+        manager.create("t" * 249, 1_000_000)
+    assert manager.failures == []
