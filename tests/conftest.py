@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from memory_machine import Machine
 
 from fastlog.wire.compiler import Schema
 
@@ -206,3 +207,15 @@ def new_broker():
 def broker():
     """Return a started `SimulatedBroker` with Kafka's defaults."""
     return SimulatedBroker().start()
+
+
+@pytest.fixture
+def new_machine():
+    """`new_machine(files=None)` is a `memory_machine.Machine`, on a disk with these files."""
+    return Machine
+
+
+@pytest.fixture
+def machine():
+    """Return a `memory_machine.Machine` with an empty disk."""
+    return Machine()

@@ -1,8 +1,6 @@
-"""A machine in memory for the coordinator: a disk that knows what was synced, a flusher that the test may hold, a clock."""
+"""A machine in memory: a disk that knows what was synced, a flusher that the test may hold, a clock."""
 
 import errno
-
-import pytest
 
 from fastlog.env.reactor import Reactor
 
@@ -59,7 +57,7 @@ class OpenFile:
 
 
 class MemoryDisk:
-    """`env.Disk` as far as the coordinator uses it."""
+    """`env.Disk` as far as the coordinator's journal uses it."""
 
     def __init__(self, files=None):
         self.files = {}
@@ -201,13 +199,3 @@ class Machine:
             assert self.reactor.next_deadline_ns() is not None, "nothing will ever settle this"
             self.reactor.run_turn()
         raise AssertionError("the result never came")
-
-
-@pytest.fixture
-def new_machine():
-    return Machine
-
-
-@pytest.fixture
-def machine():
-    return Machine()
