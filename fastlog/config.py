@@ -9,8 +9,9 @@ A value is `int`, `bool`, `str`, a tuple of `str`, or None where the option was 
 
 from __future__ import annotations
 
+import enum
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from fastlog.errors import UsageError
@@ -20,6 +21,20 @@ Value = int | bool | str | tuple[str, ...] | None
 Kind = Literal["int", "long", "boolean", "string", "list"]
 Dynamic = Literal["no", "broker", "cluster"]
 """Who may change an option while the broker runs: nobody, for one broker, or for all at once (Kafka's update modes)."""
+
+
+class Source(enum.IntEnum):
+    """Who said a value, the strongest first; the numbers are those of Kafka's answers."""
+
+    TOPIC = 1
+    BROKER = 2
+    """This broker's dynamic option, in `/config/brokers/ID`."""
+    CLUSTER = 3
+    """All brokers' dynamic option, in `/config/brokers/<default>`."""
+    STATIC = 4
+    """The broker's file or command line."""
+    DEFAULT = 5
+
 
 INT_MAX: Final = (1 << 31) - 1
 LONG_MAX: Final = (1 << 63) - 1
@@ -242,13 +257,29 @@ class ListenerAddress(NamedTuple):
 class Config(Mapping[str, Value]):
     """The options of one broker, every one of the table present. Immutable."""
 
-    def __init__(self, settings: Iterable[Setting] = ()) -> None:
-        """Check and take `settings`, later ones over earlier ones; UsageError names the first that is wrong."""
+    def __init__(
+        self, settings: Iterable[Setting] = (), cluster: Mapping[str, str] | None = None, broker: Mapping[str, str] | None = None
+    ) -> None:
+        """Check and take `settings`, later ones over earlier ones; UsageError names the first that is wrong.
+
+        Over them stand the dynamic options of all brokers (`cluster`), and over those this broker's own.
+        """
+        self._settings: Final = tuple(settings)
         self._values: dict[str, Value] = {name: option.default for name, option in OPTIONS.items()}
         self._where: dict[str, str] = {}
-        for setting in settings:
+        static: dict[str, str] = {}
+        for setting in self._settings:
             self._values[setting.name] = _parse(setting)
             self._where[setting.name] = setting.where
+            static[setting.name] = setting.text.strip()
+        self.layers: Final[Sequence[tuple[Source, Mapping[str, str]]]] = (
+            (Source.BROKER, dict(broker or {})),
+            (Source.CLUSTER, dict(cluster or {})),
+            (Source.STATIC, static),
+        )
+        """What was said of options, as text, the strongest first."""
+        for _, texts in self.layers[1::-1]:
+            self._values.update(parse_dynamic_options(texts))
         self._settle_broker_id()
         self.listeners: Final = self._addresses("listeners")
         self.advertised_listeners: Final = self._advertised()
@@ -294,6 +325,16 @@ class Config(Mapping[str, Value]):
         """`log.dirs`, or `log.dir` where that was not set."""
         directories = self._values["log.dirs"]
         return directories if isinstance(directories, tuple) else (self.text("log.dir"),)
+
+    def with_dynamic(self, cluster: Mapping[str, str], broker: Mapping[str, str]) -> Config:
+        """Return the options of the same broker under other dynamic ones; UsageError names the first that is wrong."""
+        return Config(self._settings, cluster, broker)
+
+    def said(self, name: str) -> list[tuple[Source, str]]:
+        """Return everything that was said of an option, the strongest first, and its default last where it has one."""
+        found = [(source, texts[name]) for source, texts in self.layers if name in texts]
+        text = value_text(OPTIONS[name].default)
+        return found if text is None else [*found, (Source.DEFAULT, text)]
 
     def topic_defaults(self) -> dict[str, Value]:
         """Return the value of every topic-level option for a topic that sets none, under topic-level names."""
@@ -397,6 +438,25 @@ def parse_topic_options(texts: Mapping[str, str]) -> dict[str, Value]:
     return values
 
 
+def parse_dynamic_options(texts: Mapping[str, str]) -> dict[str, Value]:
+    """Return the values of a broker's dynamic options; UsageError names the first that is wrong or cannot be changed so."""
+    values = {}
+    for name, text in texts.items():
+        values[name] = _parse(Setting(name, text, ""))
+        if OPTIONS[name].dynamic == "no":
+            raise UsageError(f"{name} cannot be changed while a broker runs; set it in its file or by -o and start it again")
+    return values
+
+
+def value_text(value: Value) -> str | None:
+    """Return a value as text, as Kafka's answers tell it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return None if value is None else str(value)
+
+
 def why_refused(name: str) -> str | None:
     """Say why an option of Kafka is not honoured, None when it is not among those."""
     fitting = [refused for refused in REFUSED if name == refused or (refused.endswith(".") and name.startswith(refused))]
@@ -405,12 +465,13 @@ def why_refused(name: str) -> str | None:
 
 def _parse(setting: Setting) -> Value:
     option = OPTIONS.get(setting.name)
+    place = f"{setting.where}: " if setting.where else ""
     if option is None:
-        raise UsageError(f"{setting.where}: {_unknown(setting.name, OPTIONS, 'option')}")
+        raise UsageError(f"{place}{_unknown(setting.name, OPTIONS, 'option')}")
     try:
         return option.parse(setting.text)
     except ValueError as error:
-        raise UsageError(f"{setting.where}: {setting.name} {error}") from None
+        raise UsageError(f"{place}{setting.name} {error}") from None
 
 
 def _first_set(options: tuple[Option, ...], values: Mapping[str, Value]) -> Value:

@@ -24,9 +24,11 @@ from fastlog.api.api_versions import ApiVersionsHandler
 from fastlog.api.create_topics import CreateTopicsHandler
 from fastlog.api.delete_topics import DeleteTopicsHandler
 from fastlog.api.describe_cluster import DescribeClusterHandler
+from fastlog.api.describe_configs import DescribeConfigsHandler
 from fastlog.api.fetch import FetchHandler
 from fastlog.api.fetch_sessions import FetchSessions
 from fastlog.api.init_producer_id import InitProducerIdHandler
+from fastlog.api.list_config_resources import ListConfigResourcesHandler
 from fastlog.api.list_offsets import ListOffsetsHandler
 from fastlog.api.metadata import MetadataHandler
 from fastlog.api.parked import ParkedRequests
@@ -181,6 +183,8 @@ class Node:
             DeleteTopicsHandler(reactor, view, driver, is_enabled=config.boolean("delete.topic.enable")),
             InitProducerIdHandler(reactor, ProducerIds(reactor, client, config.broker_id)),
             DescribeClusterHandler(view),
+            DescribeConfigsHandler(config, view),
+            ListConfigResourcesHandler(view),
         ):
             registry.add(handler.api())
         self._server = Server(reactor, environment.network, registry, self.metrics, _limits(config), accepting=False)

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from fastlog import config
-from fastlog.config import OPTIONS, TOPIC_OPTIONS, Config, Setting, parse_override, parse_topic_options, read_properties
+from fastlog.config import OPTIONS, TOPIC_OPTIONS, Config, Setting, Source, parse_override, parse_topic_options, read_properties
 from fastlog.errors import UsageError
 
 # Printed by ci/KafkaOptions.java from Kafka 4.3.1: level, name, type, default, synonyms.
@@ -157,6 +157,59 @@ def test_the_finest_unit_that_is_set_wins():
     assert of(log_retention_hours="-1").topic_defaults()["retention.ms"] == -1
     assert of(log_roll_hours="2").topic_defaults()["segment.ms"] == 7_200_000
     assert of(log_flush_scheduler_interval_ms="50").topic_defaults()["flush.ms"] == 50
+
+
+def test_dynamic_options_stand_over_the_files():
+    static = of(log_retention_ms="1", log_retention_hours="2", num_partitions="4")
+    read = static.with_dynamic({"log.retention.ms": "3", "max.connections": " 9 "}, {"log.retention.ms": "5"})
+    assert (read["log.retention.ms"], read["max.connections"], read["num.partitions"]) == (5, 9, 4)
+    assert read.said("log.retention.ms") == [(Source.BROKER, "5"), (Source.CLUSTER, "3"), (Source.STATIC, "1")]
+    assert read.said("num.partitions") == [(Source.STATIC, "4"), (Source.DEFAULT, "1")]
+    assert read.with_dynamic({}, {})["log.retention.ms"] == 1
+    for wrong, message in (
+        (
+            {"num.partitions": "3"},
+            "num.partitions cannot be changed while a broker runs; set it in its file or by -o and start it again",
+        ),
+        ({"log.retention.ms": "x"}, "log.retention.ms wants a whole number of ms, not 'x'"),
+        (
+            {"zookeeper.connect": "x"},
+            "zookeeper.connect is not honoured by fastlog: the coordinator runs inside the broker as yet; remove it",
+        ),
+        ({"retention.ms": "1"}, "retention.ms is a topic's option; the broker's is log.retention.ms"),
+    ):
+        for layers in ((wrong, {}), ({}, wrong)):
+            with pytest.raises(UsageError) as caught:
+                static.with_dynamic(*layers)
+            assert str(caught.value) == message
+
+
+def test_options_are_dynamic_where_kafkas_are():
+    # As Kafka 4.3.1's DescribeConfigs tells them, listeners and their protocols excepted.
+    dynamic = {name for name, option in OPTIONS.items() if option.dynamic != "no"}
+    assert dynamic == {
+        "compression.type",
+        "log.cleanup.policy",
+        "log.flush.interval.messages",
+        "log.flush.interval.ms",
+        "log.index.interval.bytes",
+        "log.index.size.max.bytes",
+        "log.message.timestamp.after.max.ms",
+        "log.message.timestamp.before.max.ms",
+        "log.message.timestamp.type",
+        "log.preallocate",
+        "log.retention.bytes",
+        "log.retention.ms",
+        "log.roll.jitter.ms",
+        "log.roll.ms",
+        "log.segment.bytes",
+        "log.segment.delete.delay.ms",
+        "max.connections",
+        "max.connections.per.ip",
+        "message.max.bytes",
+        "min.insync.replicas",
+        "producer.id.expiration.ms",
+    }
 
 
 def test_listeners_of_every_form():

@@ -12,8 +12,9 @@ nothing is begun.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from fastlog.api.config_entries import strongest_source, topic_entries
 from fastlog.api.context import (
     CLUSTER_RESOURCE_NAME,
     OPERATION_CREATE,
@@ -24,22 +25,17 @@ from fastlog.api.context import (
 )
 from fastlog.api.registry import Api
 from fastlog.api.waiting import within
-from fastlog.config import TOPIC_OPTIONS
 from fastlog.errors import InvalidRequest, KafkaError, PolicyViolation, RequestTimedOut, TopicAuthorizationFailed
 from fastlog.metadata.topic_plan import MAX_PARTITIONS_PER_REQUEST, TopicWish
 from fastlog.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
 
 if TYPE_CHECKING:
-    from fastlog.config import Config, Value
+    from fastlog.config import Config
     from fastlog.env.reactor import Flow, Pending, Reactor
     from fastlog.metadata.controller import NewTopic
     from fastlog.metadata.driver import ControllerDriver
     from fastlog.metadata.topic_plan import TopicPlanner
     from fastlog.metadata.view import ClusterView
-
-SOURCE_TOPIC: Final = 1
-SOURCE_BROKER: Final = 4
-SOURCE_DEFAULT: Final = 5
 
 Result = CreateTopicsResponse.CreatableTopicResult
 
@@ -106,15 +102,12 @@ class CreateTopicsHandler:
             return result
         result.num_partitions = len(topic.assignment)
         result.replication_factor = len(topic.assignment[0])
-        defaults = self._config.topic_defaults()
-        for name in sorted(TOPIC_OPTIONS):
-            if name in topic.config:
-                text, source = _text(topic.config[name]), SOURCE_TOPIC
-            else:
-                is_set = any(self._config.where(option.name) is not None for option in TOPIC_OPTIONS[name])
-                text, source = _text(defaults[name]), SOURCE_BROKER if is_set else SOURCE_DEFAULT
-            assert result.configs is not None
-            result.configs.append(CreateTopicsResponse.CreatableTopicConfigs(name=name, value=text, config_source=source))
+        result.configs = [
+            CreateTopicsResponse.CreatableTopicConfigs(
+                name=entry.name, value=entry.value, config_source=strongest_source(self._config, entry.name, topic.config)
+            )
+            for entry in topic_entries(self._config, topic.config)
+        ]
         return result
 
     def refuse(self, context: RequestContext, request: Any, error: KafkaError) -> CreateTopicsResponse:
@@ -136,12 +129,3 @@ def _wish(topic: CreateTopicsRequest.CreatableTopic) -> TopicWish:
 
 def _failed(name: str, error: KafkaError) -> Result:
     return Result(name=name, error_code=error.code, error_message=error.message)
-
-
-def _text(value: Value) -> str | None:
-    """Return an option's value as Kafka tells it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return None if value is None else str(value)
