@@ -403,5 +403,6 @@ cdef class Receiver:
     cdef Py_ssize_t demand              # what a new chunk should hold, by what has arrived so far
     cdef int32_t max_frame_bytes
     cdef int make_room(self) except -1
+    cdef void consumed(self, Py_ssize_t size)
     cdef void move_to_front(self) noexcept
     cdef Py_ssize_t frame_bytes(self, Py_ssize_t waiting) noexcept

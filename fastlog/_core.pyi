@@ -560,6 +560,53 @@ def produce_response(
     left out.
     """
 
+@final
+class ProduceRun:
+    """Produce requests (3-13) that wait side by side in a receiver and differ in correlation ids and records alone.
+
+    Each has records for the same one partition and no transactional id. `len` is how many requests there are; `scan` may end a
+    run earlier. The order is: `peek_produce_run`, `scan`, `assign`, `take_produce_run`; `responses` when the batches are written.
+    """
+
+    client_id: str | None
+    topic: str | bytes  # the name up to version 12, the id from 13 on
+    version: int
+    acks: int
+    timeout_ms: int
+    partition: int
+    count: int
+
+    def __len__(self) -> int: ...
+    @property
+    def frame_bytes(self) -> int: ...  # of all requests, size fields left out
+    @property
+    def records_bytes(self) -> int: ...
+    def scan(self, max_batch_bytes: int, room_bytes: int, room_offsets: int, latest_timestamp_ms: int, /) -> list[Batch]:
+        """Check the batches as `scan` does and end the run before the first that is not beyond doubt; return the others'.
+
+        In doubt is what is damaged, larger than `max_batch_bytes` or than what is left of `room_bytes` and `room_offsets`, later
+        than `latest_timestamp_ms`, has a base offset, a control, transactional or log append time bit, or does not follow on the
+        sequence of the batch before it. ValueError after `assign`.
+        """
+
+    def assign(self, base_offset: int, leader_epoch: int, /) -> int:
+        """Give the batches their offsets, from `base_offset` on without a gap, and return the offset after the last.
+
+        The run holds no memory of the receiver from here on. ValueError without a `scan`.
+        """
+
+    def responses(self, error_code: int, log_start_offset: int, error_message: str | None, throttle_ms: int, /) -> bytes:
+        """Write the answers of all requests, one behind the other, as `produce_response` would; base offset -1 with an error."""
+
+def peek_produce_run(receiver: Receiver, most_requests: int, /) -> ProduceRun | None:
+    """Return the run of whole Produce requests that waits in a receiver, None when the first frame is none. Consumes nothing.
+
+    A run has at most 64 requests.
+    """
+
+def take_produce_run(receiver: Receiver, run: ProduceRun, /) -> None:
+    """Consume the frames of a run. ValueError when they are not there (any more)."""
+
 def parse_fetch(
     frame: Slice, position: int, version: int, /
 ) -> tuple[

@@ -17,7 +17,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fastlog._core import FrameError, Receiver, request_header
+from fastlog._core import FrameError, Receiver, peek_produce_run, request_header, take_produce_run
 from fastlog.api.context import ANONYMOUS, RequestContext
 from fastlog.api.registry import Refused
 from fastlog.env import READABLE, WRITABLE
@@ -61,6 +61,7 @@ class Connection:
         "_skip",
         "_transport",
         "_under_way",
+        "_under_way_count",
         "_unsent_memory_bytes",
         "closed",
         "dirty",
@@ -77,6 +78,7 @@ class Connection:
         self._transport = transport
         self._receiver = Receiver(server.limits.max_request_bytes)
         self._under_way: deque[RequestContext] = deque()
+        self._under_way_count = 0  # requests in _under_way: a run of them has one context
         self._next: tuple[RequestContext, Slice, int] | None = None  # a request that waits for those before it
         self._output: list[Any] = []
         self._output_bytes = 0  # in _output, sent ones included until all went
@@ -164,11 +166,20 @@ class Connection:
         if self._next is not None and not self._held_up:
             (context, frame, position), self._next = self._next, None
             self._dispatch_alone(context, frame, position)
-        next_frame = self._receiver.next_frame
+        receiver = self._receiver
+        next_frame = receiver.next_frame
         under_way = self._under_way
         find_frame_handler = self._server.registry.frame_handlers.get
+        take_run = self._server.registry.run_handler
         now_ns = self.last_active_ns
         while not self._held_up:
+            run = peek_produce_run(receiver, MAX_UNDER_WAY - self._under_way_count)
+            if run is not None:
+                context = RequestContext(self, PRODUCE_KEY, run.version, 0, run.client_id, now_ns)
+                if take_run(context, run):
+                    take_produce_run(receiver, run)
+                    self._put_under_way(context)
+                    continue
             frame_or_none = next_frame()
             if frame_or_none is None:
                 return
@@ -190,9 +201,13 @@ class Connection:
                 handle_frame(context, frame, position)
             except Exception as error:
                 raise self._refusal(context, error) from None
-            under_way.append(context)
-            if len(under_way) >= MAX_UNDER_WAY:
-                self._held_up |= _UNDER_WAY
+            self._put_under_way(context)
+
+    def _put_under_way(self, context: RequestContext) -> None:
+        self._under_way.append(context)
+        self._under_way_count += context.request_count
+        if self._under_way_count >= MAX_UNDER_WAY:
+            self._held_up |= _UNDER_WAY
 
     def _dispatch_alone(self, context: RequestContext, frame: Slice, position: int) -> None:
         """Have a request answered before which none is under way, and behind which none is begun before it has its answer."""
@@ -206,6 +221,7 @@ class Connection:
             except Exception as error:
                 raise self._refusal(context, error) from None
         self._under_way.append(context)
+        self._under_way_count += 1
         if context.answer is None:
             self._held_up |= _IN_ORDER
 
@@ -244,9 +260,11 @@ class Connection:
                 self._output_bytes += sum(map(len, answer))  # type: ignore[arg-type]
         if len(answered) == len(under_way):
             under_way.clear()
+            self._under_way_count = 0
         else:
-            for _ in answered:
+            for context in answered:
                 under_way.popleft()
+                self._under_way_count -= context.request_count
         self._server.metrics.done(answered, now_ns)
         if output and not self._events & WRITABLE:
             self._send()
@@ -317,7 +335,7 @@ class Connection:
             return
         if not self._has_too_much_unsent:
             held_up &= ~_UNSENT
-        if len(self._under_way) < MAX_UNDER_WAY:
+        if self._under_way_count < MAX_UNDER_WAY:
             held_up &= ~_UNDER_WAY
         if not self._under_way:
             held_up &= ~_IN_ORDER
@@ -370,6 +388,7 @@ class Connection:
             if context.answer is None and context.on_close is not None:
                 context.on_close()
         self._under_way.clear()
+        self._under_way_count = 0
         self._output.clear()
         self._next = None
         self._server.forget(self, self._held_bytes)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from fastlog._core import Region
+    from fastlog._core import ProduceRun, Region
 
 OPERATION_READ: Final = 3
 OPERATION_WRITE: Final = 4
@@ -85,9 +85,23 @@ class Origin(Protocol):
 
 
 class RequestContext:
-    """One request: whose, from where, which version; and its answer."""
+    """One request: whose, from where, which version; and its answer.
 
-    __slots__ = ("answer", "api_key", "api_version", "client_id", "correlation_id", "on_close", "origin", "received_ns")
+    Or a run of them (`run`), which are alike but for their correlation ids and are answered together.
+    """
+
+    __slots__ = (
+        "answer",
+        "api_key",
+        "api_version",
+        "client_id",
+        "correlation_id",
+        "on_close",
+        "origin",
+        "received_ns",
+        "request_count",
+        "run",
+    )
 
     def __init__(
         self, origin: Origin, api_key: int, api_version: int, correlation_id: int, client_id: str | None, received_ns: int = 0
@@ -99,6 +113,8 @@ class RequestContext:
         self.client_id = client_id
         self.received_ns = received_ns
         self.answer: bytes | list[bytes | Region | Buffer] | None = None
+        self.run: ProduceRun | None = None
+        self.request_count = 1
         self.on_close: Callable[[], object] | None = None
         """Called when the connection closes before the answer is there, so that whoever parked the request lets it go."""
 

@@ -6,11 +6,12 @@ of magic 2 alone. 4: KAFKA_STORAGE_ERROR may be answered. 5: log start offset. 6
 12: transactions of version 2. 13: topics by id (KIP-516).
 
 The hot path: frames are parsed and answers written in C, and no message class, closure or log line is made for a request.
-`handle` stages the batches of a request; `answer_staged`, a turn-end hook behind the one that commits the logs, answers all
-requests of the turn by what became of their batches. With acks=1 a batch counts as written when the log may acknowledge it (at
-once, or after a flush where `flush.messages` asks for one), with acks=all when the high watermark has passed it; requests that
-have to wait are parked until then, or until their timeout. acks=0 gets no answer; when its batch is refused, its connection
-closes, as Kafka does to make the client ask for metadata. What one partition refuses, or fails at, harms no other of the request.
+`handle` stages the batches of a request, `handle_run` those of many requests that are alike; `answer_staged`, a turn-end hook
+behind the one that commits the logs, answers all requests of the turn by what became of their batches. With acks=1 a batch
+counts as written when the log may acknowledge it (at once, or after a flush where `flush.messages` asks for one), with acks=all
+when the high watermark has passed it; requests that have to wait are parked until then, or until their timeout. acks=0 gets no
+answer; when its batch is refused, its connection closes, as Kafka does to make the client ask for metadata. What one partition
+refuses, or fails at, harms no other of the request.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from fastlog.storage.staged import StagedAppend, refused
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fastlog._core import Slice
+    from fastlog._core import ProduceRun, Slice
     from fastlog.api.parked import ParkedRequests
     from fastlog.api.topic_metrics import BrokerTopicMetrics
     from fastlog.metadata.view import ClusterView
@@ -80,7 +81,7 @@ class ProduceHandler:
 
     def api(self) -> Api:
         """Return the API for the registry."""
-        return Api(0, "Produce", 3, 13, self.handle, takes_frame=True, advertised_min_version=0)
+        return Api(0, "Produce", 3, 13, self.handle, takes_frame=True, run_handler=self.handle_run, advertised_min_version=0)
 
     def handle(self, context: RequestContext, frame: Slice, position: int) -> None:
         """Stage the batches of one request. Raises FrameError."""
@@ -110,6 +111,29 @@ class ProduceHandler:
                     append = refused(UnknownServerError.code, "the broker's log says more")
             results.append((topic, index, partition, append, 0 if records is None else len(records)))
         self._staged.append((context, acks, timeout_ms, len(frame), results))
+
+    def handle_run(self, context: RequestContext, run: ProduceRun) -> bool:
+        """Stage the batches of a run's requests, or of as many from the first on as need no second look; the run ends with them.
+
+        False when the first needs one: `handle` takes it then, and says what is wrong with it.
+        """
+        hosted: Mapping[Any, Partition] = self._partitions.by_name if run.version < TOPIC_IDS_SINCE else self._partitions.by_id
+        partition = hosted.get((run.topic, run.partition))
+        if (
+            partition is None
+            or run.acks not in ALLOWED_ACKS
+            or partition.topic in INTERNAL_TOPICS
+            or not context.origin.policy.authorize(context, OPERATION_WRITE, RESOURCE_TOPIC, partition.topic)
+        ):
+            return False
+        append = partition.append_run(run)
+        if append is None:
+            return False
+        context.run = run
+        context.request_count = run.count
+        results: list[Result] = [(run.topic, run.partition, partition, append, run.records_bytes)]
+        self._staged.append((context, run.acks, run.timeout_ms, run.frame_bytes, results))
+        return True
 
     def answer_staged(self) -> None:
         """Answer the requests of this turn: the logs have written their batches, or taken them back."""
@@ -160,6 +184,12 @@ class ProduceHandler:
 
     @staticmethod
     def _answer(context: RequestContext, frame_bytes: int, results: list[Result]) -> None:
+        run = context.run
+        if run is not None:
+            append = results[0][3]
+            throttle_ms = context.throttle("produce", frame_bytes)
+            context.respond(run.responses(append.error, append.log_start_offset, append.error_message, throttle_ms))
+            return
         context.respond(
             produce_response(
                 context.api_version,
@@ -194,15 +224,16 @@ class ProduceHandler:
     def _count(self, staged: list[Staged]) -> None:
         """Count what the requests of a turn appended; those to one partition side by side by one addition."""
         everything, metrics_of = self._metrics.all, self._metrics.topic
-        everything.produce_requests.value += len(staged)
+        everything.produce_requests.value += sum(context.request_count for context, *_ in staged)
         counted: Partition | None = None
         requests = messages = total_bytes = 0
-        for _, _, _, _, results in staged:
+        for context, _, _, _, results in staged:
+            request_count = context.request_count
             for _, _, partition, append, size in results:
                 if append.error:
-                    everything.failed_produces.value += 1
+                    everything.failed_produces.value += request_count
                     if partition is not None:
-                        metrics_of(partition.topic).failed_produces.value += 1
+                        metrics_of(partition.topic).failed_produces.value += request_count
                     continue
                 if partition is not counted:
                     if counted is not None:
@@ -210,7 +241,7 @@ class ProduceHandler:
                         everything.produced(0, messages, total_bytes)
                     counted = partition
                     requests = messages = total_bytes = 0
-                requests += 1
+                requests += request_count
                 messages += append.last_offset - append.base_offset + 1
                 total_bytes += size
         if counted is not None:

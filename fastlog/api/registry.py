@@ -26,7 +26,7 @@ from fastlog.wire.api import request_class
 from fastlog.wire.frames import body_position, encode_response
 
 if TYPE_CHECKING:
-    from fastlog._core import Slice
+    from fastlog._core import ProduceRun, Slice
 
 API_VERSIONS_KEY = 18
 
@@ -58,6 +58,8 @@ class Api:
     refuse: Callable[[RequestContext, Any, KafkaError], Any] = _refuse_nothing
     """`refuse(context, request, error)` returns the message that answers a decoded request with an error."""
     takes_frame: bool = False
+    run_handler: Callable[[RequestContext, ProduceRun], bool] | None = None
+    """Takes requests that are alike together, or as many of them as it can (Produce); False: the first goes to `handler`."""
     advertised_min_version: int | None = None
     """The least version that ApiVersions tells of, where it is not `min_version` (Produce, KAFKA-18659)."""
 
@@ -75,6 +77,8 @@ class Registry:
         self._apis: dict[int, Api] = {}
         self.frame_handlers: dict[int, Callable[[RequestContext, Slice, int], None]] = {}
         """Handlers of frames by `key << 16 | version`: the connection's short way to them."""
+        self.run_handler: Callable[[RequestContext, ProduceRun], bool] = lambda context, run: False
+        """Takes runs of Produce requests; without that API nobody does."""
 
     def add(self, api: Api) -> None:
         """Serve an API; ValueError when its key is taken."""
@@ -84,6 +88,8 @@ class Registry:
         if api.takes_frame:
             for version in range(api.min_version, api.max_version + 1):
                 self.frame_handlers[api.key << 16 | version] = api.handler
+        if api.run_handler is not None:
+            self.run_handler = api.run_handler
 
     def describe(self, context: RequestContext) -> str:
         """Name a request for the log."""

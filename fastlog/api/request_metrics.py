@@ -41,13 +41,14 @@ class RequestMetrics:
         while start < end:
             first = contexts[start]
             version_key, received_ns = first.api_key << 8 | first.api_version, first.received_ns
-            count = 1
-            while start + count < end:
-                other = contexts[start + count]
+            count = first.request_count
+            start += 1
+            while start < end:
+                other = contexts[start]
                 if other.received_ns != received_ns or other.api_key << 8 | other.api_version != version_key:
                     break
-                count += 1
-            start += count
+                count += other.request_count
+                start += 1
             counted = by_version.get(version_key)
             if counted is not None:
                 counted[0].value += count

@@ -85,13 +85,8 @@ cdef class Receiver:
             raise FrameError(f"a frame of {size} bytes where {self.max_frame_bytes} are allowed")
         if waiting - FRAME_SIZE_BYTES < size:
             return None
-        self.start += FRAME_SIZE_BYTES + size
-        if size > self.demand:
-            self.demand = min(FRAME_SIZE_BYTES + size, RETAINED_MOST_BYTES)
         frame = slice_of(self.chunk, data + FRAME_SIZE_BYTES, size, True)
-        if self.start == self.end and self.chunk.capacity > RETAINED_MOST_BYTES:
-            self.chunk = None   # one enormous frame's memory goes when the frame goes
-            self.start = self.end = self.offered = 0
+        self.consumed(FRAME_SIZE_BYTES + size)
         return frame
 
     def trim(self):
@@ -107,6 +102,15 @@ cdef class Receiver:
     @property
     def reserved_bytes(self):
         return 0 if self.chunk is None else self.chunk.capacity
+
+    cdef void consumed(self, Py_ssize_t size):
+        """Take note that the first `size` waiting bytes, a frame and its size field, were given out."""
+        self.start += size
+        if size > self.demand:
+            self.demand = min(size, RETAINED_MOST_BYTES)
+        if self.start == self.end and self.chunk.capacity > RETAINED_MOST_BYTES:
+            self.chunk = None   # one enormous frame's memory goes when the frame goes
+            self.start = self.end = self.offered = 0
 
     cdef int make_room(self) except -1:
         """See to it that there is room to receive into: in the chunk as it is, at its front, or in a new one."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fastlog._core import Region, Slice
+from fastlog._core import ProduceRun, Region, Slice
 from fastlog.errors import (
     FencedLeaderEpoch,
     InvalidRecord,
@@ -140,6 +140,13 @@ class Partition:
                 log.log_start_offset,
             )
         return log.stage(records, self.leader_epoch, transaction_verified=transaction_verified)
+
+    def append_run(self, run: ProduceRun) -> StagedAppend | None:
+        """Stage the requests at the front of a run by one answer; see `Log.stage_run`. None: `append` takes the first."""
+        log = self.log
+        if self.leader_id != self.broker_id or (run.acks == ACKS_ALL and len(self.isr) < log.config.min_insync_replicas):
+            return None
+        return log.stage_run(run, self.leader_epoch)
 
     @property
     def acknowledged_end_offset(self) -> int:

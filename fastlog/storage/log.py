@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastlog._core import BATCH_OVERHEAD_BYTES, Batch, CorruptBatch, Region, Segment, Slice, scan
+from fastlog._core import BATCH_OVERHEAD_BYTES, Batch, CorruptBatch, ProduceRun, Region, Segment, Slice, scan
 from fastlog.errors import (
     CorruptMessage,
     CorruptRecord,
@@ -100,6 +100,7 @@ class Log:
         "_staged_results",
         "_staged_since_ms",
         "_stamps_records",
+        "_takes_runs",
         "_wall_ms",
         "config",
         "directory",
@@ -205,6 +206,8 @@ class Log:
         self._after_max_ms = config.message_timestamp_after_max_ms
         self.durability.configure(config.flush_messages, config.flush_ms)
         self._room_bytes = -1  # computed anew by the next append
+        # Whatever else `stage` does by the options has to be ruled out here: `stage_run` does none of it.
+        self._takes_runs = not self._stamps_records and self._before_max_ms == MAX_INT64
 
     # ---- what is where ----------------------------------------------------------------------------------------------------
 
@@ -308,6 +311,44 @@ class Log:
                 self._first_batch_staged(max_timestamp_ms)
         staged.append(batch)
         result = StagedAppend(base_offset, last_offset, append_time_ms, self.log_start_offset)
+        self._staged_results.append(result)
+        return result
+
+    def stage_run(self, run: ProduceRun, leader_epoch: int) -> StagedAppend | None:
+        """Stage as many requests of a run, from the first on, as need no second look, all by one answer; the run ends with them.
+
+        None when the first needs one: `stage` takes it then. What is staged is what `stage` would have staged one by one.
+        """
+        if not self._takes_runs or self._refusal is not None or leader_epoch > self.leader_epochs.latest:
+            return None
+        base_offset, end_bytes, staged = self._next_offset, self._staged_end_bytes, self._staged
+        if not end_bytes:
+            return None  # the first batch of a segment decides when it is rolled
+        if not staged:
+            self._staged_since_ms = self._wall_ms()
+        now_ms = self._staged_since_ms
+        latest_ms = min(now_ms + self._after_max_ms, self._roll_timestamp_ms)
+        batches = run.scan(self._max_message_bytes, self._room_bytes - end_bytes, self._offset_limit + 1 - base_offset, latest_ms)
+        if not batches:
+            return None
+        first = batches[0]
+        if first.producer_id >= 0:
+            try:
+                if self._producers.check(first.producer_id, first.producer_epoch, first.base_sequence, first.last_sequence):
+                    return None
+            except KafkaError:
+                return None
+        next_offset = run.assign(base_offset, leader_epoch)
+        if first.producer_id >= 0:
+            for batch in batches:
+                self._producers.append(batch, now_ms)
+            self._staged_producers = True
+        self._next_offset = next_offset
+        self._staged_end_bytes = end_bytes + run.records_bytes
+        if not staged:
+            self._dirty.append(self)
+        staged.extend(batches)
+        result = StagedAppend(base_offset, next_offset - 1, NO_TIMESTAMP, self.log_start_offset)
         self._staged_results.append(result)
         return result
 
