@@ -431,8 +431,7 @@ class Producer:
 
     def _number(self, batch: _Batch) -> None:
         partition = batch.partition
-        if partition.identity is NOBODY:
-            partition.identity, partition.next_sequence, partition.is_new = self._identity, 0, True
+        assert partition.identity is not NOBODY, "a ready partition has an identity"
         batch.identity, batch.sequence = partition.identity, partition.next_sequence
         partition.next_sequence = (partition.next_sequence + batch.count) & _SEQUENCE_MASK
         if batch.data is not None:  # it was built under other numbers
@@ -516,9 +515,12 @@ class Producer:
             if partition.identity is self._identity:
                 self._identity = NOBODY
             partition.identity, partition.is_broken = NOBODY, False
-        if self._idempotent and partition.identity is NOBODY and self._identity is NOBODY:
-            self._identify(now_ns)
-            return False
+        if self._idempotent and partition.identity is NOBODY:
+            if self._identity is NOBODY:
+                self._identify(now_ns)
+                return False
+            # Taken here, before another partition that broke under this id makes everybody else wait for a new one.
+            partition.identity, partition.next_sequence, partition.is_new = self._identity, 0, True
         return True
 
     def _next_batch(self, partition: _Partition) -> _Batch | None:

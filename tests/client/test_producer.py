@@ -37,6 +37,8 @@ def check(broker, log, *, exactly_once):
         order = {value: at for at, value in enumerate(log.deliveries)}
         for values in stored.values():
             assert values == sorted(values, key=order.__getitem__), "records changed places"
+        batches = [batch for partition in broker.topics["t"] for batch in partition.batches]
+        assert all(batch.producer_id >= 0 for batch in batches), "a batch came without its producer's id"
 
 
 @settings(max_examples=80, deadline=None)
@@ -58,6 +60,27 @@ def test_idempotent_records_are_there_once_in_order_and_where_it_was_said(world,
     # The last is about batches in doubt, of which a broker that has fenced the producer no longer tells.
     assert refused <= {errors.MessageTooLarge.code, errors.InvalidProducerEpoch.code}
     assert producer.delivered_count + producer.failed_count == 25 and producer.buffered_bytes == 0
+
+
+def test_a_partition_that_breaks_takes_no_id_away_from_one_that_is_about_to_send(world):
+    """Partition 1 gives a batch up, and its producer id with it, in the very turn in which partition 0 may send its first."""
+    w = world()
+    w.broker.create("t", 2)
+    producer = Producer(w.cluster, linger_ms=1_000, batch_bytes=70, max_in_flight=1)
+    w.wait(producer.prepare("t"))
+    log = Log()
+    log.send(producer, b"there", partition=1)
+    w.wait(producer.flush())
+    w.broker.script = iter([errors.MessageTooLarge.code, "lose answer"])
+    log.send(producer, b"waits", partition=0)
+    for value in (b"great", b"small"):
+        log.send(producer, value, partition=1)
+    w.run_until(lambda: not producer.has_work)  # the great one is under way, and nothing else may be
+    w.wait(producer.flush())
+    check(w.broker, log, exactly_once=True)
+    assert [partition.values() for partition in w.broker.topics["t"]] == [[b"waits"], [b"there", b"small"]]
+    assert isinstance(log.deliveries.pop(b"great")[0].error, errors.MessageTooLarge)
+    assert not any(said[0].error for said in log.deliveries.values())
 
 
 @settings(max_examples=30, deadline=None)
