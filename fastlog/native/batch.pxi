@@ -172,16 +172,90 @@ cdef int read_record(const unsigned char* data, const unsigned char* end, Record
     return BATCH_OK if at == end else RECORD_SIZE
 
 
+cdef enum:
+    PLAIN_RECORD_LEAST_BYTES = 24   # more than the fields up to the key's size have where none is longer than is plain
+
+
+cdef inline const unsigned char* skip_plain_record(
+    const unsigned char* at, const unsigned char* end, uint32_t offset_delta
+) noexcept nogil:
+    """Return the end of a record as nearly all are: with that offset delta, short sizes, no headers. NULL: `read_record` decides.
+
+    Says NULL of whatever it does not recognise, and never yes to what `read_record` refuses.
+    """
+    cdef const unsigned char* finish
+    cdef uint32_t size
+    cdef uint32_t folded = offset_delta << 1
+    if end - at < PLAIN_RECORD_LEAST_BYTES:
+        return NULL
+    size = at[0]
+    at += 1
+    if size & 0x80:
+        size = (size & 0x7F) | (<uint32_t>at[0] << 7)
+        at += 1
+        if size & 0x4000:
+            size = (size & 0x3FFF) | (<uint32_t>at[0] << 14)
+            at += 1
+            if size & 0x200000:
+                return NULL
+    if size & 1 or <Py_ssize_t>(size >> 1) > end - at:
+        return NULL
+    finish = at + (size >> 1)
+    at += 1                         # attributes
+    if at[0] & 0x80:                # timestamp delta
+        at += 1
+        if at[0] & 0x80:
+            at += 1
+            if at[0] & 0x80:
+                return NULL
+    at += 1
+    if folded < 0x80:               # offset delta: known, so compared as it is written
+        if at[0] != folded:
+            return NULL
+        at += 1
+    elif folded < 0x4000:
+        if at[0] != (folded & 0x7F | 0x80) or at[1] != folded >> 7:
+            return NULL
+        at += 2
+    else:
+        return NULL
+    size = at[0]                    # key
+    at += 1
+    if size != 1:                   # null
+        if size & 0x81:
+            return NULL
+        at += size >> 1
+    if finish - at < 4:             # two bytes of a size, at least; short values are for `read_record`
+        return NULL
+    size = at[0]                    # value
+    at += 1
+    if size & 0x80:
+        size = (size & 0x7F) | (<uint32_t>at[0] << 7)
+        at += 1
+        if size & 0x4000:
+            return NULL
+    if size & 1 or <Py_ssize_t>(size >> 1) != finish - at - 1 or (finish - 1)[0] != 0:
+        return NULL                 # what remains is the value and a count of no headers
+    return finish
+
+
 cdef int check_records(
     const unsigned char* data, const BatchHeader* header, bint compacted, Py_ssize_t* fault_position
 ) noexcept nogil:
     cdef const unsigned char* at = data + BATCH_HEADER_BYTES
     cdef const unsigned char* end = data + header.size_bytes
     cdef RecordFields record
+    cdef const unsigned char* plain_end
+    cdef bint may_be_plain = not compacted and not header.attributes & CONTROL_BIT
     cdef int32_t seen
     cdef int32_t last_delta = -1
     cdef int fault
     for seen in range(header.count):
+        if may_be_plain:
+            plain_end = skip_plain_record(at, end, seen)
+            if plain_end != NULL:
+                at = plain_end
+                continue
         fault_position[0] = at - data
         fault = read_record(at, end, &record)
         if fault != BATCH_OK:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fastlog import _core
 
-PAGES = 8
+PAGES = 12
 FIELD_POSITIONS = {"q": [0, 27, 35, 43], "i": [8, 12, 17, 23, 53, 57], "h": [21, 51], "b": [16]}
 EXTREMES = [0, 1, -1, 2, -2, 7, 48, 49, 50, 127, -128, 2**15 - 1, -(2**15), 2**31 - 1, -(2**31), 2**31 - 13, 2**63 - 1, -(2**63)]
 
@@ -234,6 +234,50 @@ def test_mutated_batches(seed):
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_many_mutated_batches(seed):
     attacks(seed, 10_000)
+
+
+@pytest.mark.parametrize("value_bytes", [2, 17, 25, 57, 58, 63, 64, 100, 8191, 8192])
+@pytest.mark.parametrize("key", [None, b"", b"k" * 9, b"k" * 64], ids=["no key", "empty", "short", "long"])
+def test_every_byte_of_records_as_nearly_all_are(value_bytes, key):
+    """What the walk takes at a glance is what the reference takes: each byte of the sizes and deltas, changed to much else."""
+    builder = _core.BatchBuilder()
+    for timestamp_ms in (1000, 1000, 1064, 10_000):
+        builder.append(timestamp_ms, key, b"v" * value_bytes)
+    sound = bytearray(builder.build())
+    assert judge(bytes(sound), compacted=False)
+    accepted = 0
+    for position in range(61, len(sound)):
+        if sound[position] in b"vk" and sound[position] == sound[position - 1]:
+            continue
+        for value in (0, 1, 2, 3, 0x3F, 0x40, 0x7F, 0x80, 0x81, 0xFE, 0xFF, sound[position] ^ 1, sound[position] ^ 0x80):
+            batch = bytearray(sound)
+            batch[position] = value
+            batch[17:21] = crc32c.crc32c(batch[21:]).to_bytes(4, "big")
+            accepted += judge(bytes(batch), compacted=False)
+    assert accepted > 50
+
+
+def test_offset_deltas_of_every_length():
+    builder = _core.BatchBuilder()
+    places = [builder.append(1000, None, b"v" * 20) and builder.size_bytes for _ in range(8195)]
+    sound = builder.build()
+    assert [record.offset for record in _core.scan(sound)[0].records()] == list(range(8195))
+    for index in (63, 64, 127, 128, 8191, 8192, 8193):
+        for position in range(places[index - 1], places[index] - 20):
+            for value in (0, 1, 0x7F, 0x80, 0x81):
+                batch = bytearray(sound)
+                batch[position] = value
+                batch[17:21] = crc32c.crc32c(batch[21:]).to_bytes(4, "big")
+                [mended] = _core.scan(batch, check_records=False)
+                try:
+                    deltas = [record.offset for record in mended.records()]
+                except _core.CorruptBatch:
+                    deltas = []
+                if deltas == list(range(8195)):
+                    _core.scan(batch)
+                else:
+                    with pytest.raises(_core.CorruptBatch):
+                        _core.scan(batch)
 
 
 @given(st.binary(max_size=300), st.booleans())
