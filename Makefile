@@ -53,7 +53,13 @@ lint: build $(VENV)/.ready-for-lint $(VENV)/.ready-for-test ## style, imports, t
 	mvn -q -B -f $< dependency:copy -Dartifact=org.apache.kafka:kafka-clients:3.9.1 -DoutputDirectory=$(CURDIR)/.cache/kafka-3.9-jars
 	@touch $@
 
-conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done ## real clients and real servers (needs java, mvn, kcat)
+.cache/zookeeper-jars/.done: tests/conformance/zookeeper/pom.xml
+	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/zookeeper-jars
+	@touch $@
+
+JARS := .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done .cache/zookeeper-jars/.done
+
+conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) ## real clients and real servers (needs java, mvn, kcat)
 	$(PY) -m pytest -q tests/conformance
 
 bench: build $(VENV)/.ready-for-oracles ## every figure of the README

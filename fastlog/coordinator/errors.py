@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from fastlog.errors import FastlogError
 
@@ -76,6 +76,23 @@ class MultiFailed(CoordinatorError):
         super().__init__(error.path, f"operation {index}: {error}")
         self.index = index
         self.error = error
+
+
+class Refused(CoordinatorError):
+    """The coordinator gave an error code that has no class of its own here."""
+
+    def __init__(self, path: str, error_code: int) -> None:
+        super().__init__(path, f"error code {error_code}")
+        self.error_code = error_code
+
+
+_BY_CODE: Final = {one.code: one for one in CoordinatorError.__subclasses__() if one not in (MultiFailed, Refused)}
+
+
+def error_for_code(code: int, path: str) -> CoordinatorError:
+    """Return the error that an answer's code stands for."""
+    known = _BY_CODE.get(code)
+    return Refused(path, code) if known is None else known(path)
 
 
 def codes_of_failed_multi(failed: MultiFailed, operations: Sequence[object]) -> list[int]:

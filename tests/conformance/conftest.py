@@ -222,6 +222,68 @@ def real_kafka(java: Java, tmp_path: pathlib.Path) -> object:
     return run
 
 
+class ZooKeeper:
+    """A real standalone ZooKeeper over a data directory that outlives it; its ticks are short, so that sessions may be."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.jars = pathlib.Path(os.environ.get("ZOOKEEPER_JARS", ROOT / ".cache" / "zookeeper-jars"))
+        assert list(self.jars.glob("zookeeper-*.jar")), f"no ZooKeeper jars in {self.jars}: run `make conformance`"
+        self.directory = directory
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        directory.mkdir()
+        settings = {"tickTime": 200, "dataDir": directory / "data", "clientPort": self.port, "clientPortAddress": "127.0.0.1"}
+        settings |= {"maxClientCnxns": 0, "admin.enableServer": "false", "4lw.commands.whitelist": "*"}
+        (directory / "zoo.cfg").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> ZooKeeper:
+        main = "org.apache.zookeeper.server.ZooKeeperServerMain"
+        command = ["java", "-Xmx256m", "-Dzookeeper.extendedTypesEnabled=true", "-cp", f"{self.jars}/*", main]
+        with (self.directory / "out").open("ab") as out:
+            self.process = subprocess.Popen([*command, str(self.directory / "zoo.cfg")], stdout=out, stderr=out)
+        deadline = time.monotonic() + 60
+        while not self.is_serving():
+            assert self.process.poll() is None and time.monotonic() < deadline, (self.directory / "out").read_text()
+            time.sleep(0.05)
+        return self
+
+    def is_serving(self) -> bool:
+        return b"imok" in self.say(b"ruok") and b"Mode: standalone" in self.say(b"srvr")
+
+    def say(self, word: bytes) -> bytes:
+        """Send a four-letter word and return the answer, nothing where none came."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(word)
+                return b"".join(iter(lambda: connection.recv(65_536), b""))
+        except OSError:
+            return b""
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal: SIGSTOP and SIGCONT make it silent and let it go on."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the process, if it runs."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGCONT)
+            self.process.wait(STOP_TIMEOUT_S)
+            self.process = None
+
+
+@pytest.fixture
+def zookeeper(tmp_path: pathlib.Path) -> Iterator[ZooKeeper]:
+    started = ZooKeeper(tmp_path / "zookeeper").start()
+    yield started
+    started.end()
+
+
 def real_files() -> list[pathlib.Path]:
     """Return text files that every Debian-like machine has: package logs and package databases, largest first, bounded."""
     places = ["/var/log/dpkg.log", "/var/lib/dpkg/status", "/var/log/apt/history.log", "/usr/share/common-licenses/GPL-3"]
