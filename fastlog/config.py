@@ -123,6 +123,7 @@ OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in (
     Option("queued.max.request.bytes", "long", 256 * _MIB, "Bytes of requests and answers in flight; past it only small requests "
            "are read. Kafka has no limit (-1).", unit="bytes", low=-1),
     Option("fetch.max.bytes", "int", 55 * _MIB, "Most bytes of records in one answer to a fetch.", unit="bytes", low=1024),
+    Option("max.request.partition.size.limit", "int", 2_000, "Most partitions in one answer to DescribeTopicPartitions.", low=1),
     Option("max.incremental.fetch.session.cache.slots", "int", 1000, "Fetch sessions that are kept (KIP-227).", low=0),
     # -- topics -------------------------------------------------------------------------------------------------------------
     Option("num.partitions", "int", 1, "Partitions of a topic whose creator doesn't say.", low=1),
@@ -222,7 +223,6 @@ REFUSED: Final[Mapping[str, str]] = {name: reason for reason, names in (
      "log.message.format.version log.message.timestamp.difference.max.ms"),
     ("partitions are not moved between directories yet", "alter.log.dirs. cordoned.log.dirs"),
     ("background tasks keep to their own intervals", "log.initial.task.delay.ms producer.id.expiration.check.interval.ms"),
-    ("its API is not built yet", "max.request.partition.size.limit"),
     ("it is internal to Kafka's tests", "internal."),
 ) for name in names.split()}
 # fmt: on

@@ -49,6 +49,8 @@ class KafkaError(FastlogError):
     message: str
 
     def __init__(self, message: str | None = None) -> None:
+        self.given_message = message
+        """What was said of this one case, None when nothing was: then some answers have no text, as Kafka's."""
         self.message = self._default_message() if message is None else message
         super().__init__(self.message)
 

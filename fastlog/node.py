@@ -21,16 +21,22 @@ from functools import partial
 from typing import Any, Final
 
 from fastlog.api.api_versions import ApiVersionsHandler
+from fastlog.api.create_partitions import CreatePartitionsHandler
 from fastlog.api.create_topics import CreateTopicsHandler
+from fastlog.api.delete_records import DeleteRecordsHandler
 from fastlog.api.delete_topics import DeleteTopicsHandler
 from fastlog.api.describe_cluster import DescribeClusterHandler
 from fastlog.api.describe_configs import DescribeConfigsHandler
+from fastlog.api.describe_log_dirs import DescribeLogDirsHandler
+from fastlog.api.describe_producers import DescribeProducersHandler
+from fastlog.api.describe_topic_partitions import DescribeTopicPartitionsHandler
 from fastlog.api.fetch import FetchHandler
 from fastlog.api.fetch_sessions import FetchSessions
 from fastlog.api.init_producer_id import InitProducerIdHandler
 from fastlog.api.list_config_resources import ListConfigResourcesHandler
 from fastlog.api.list_offsets import ListOffsetsHandler
 from fastlog.api.metadata import MetadataHandler
+from fastlog.api.offset_for_leader_epoch import OffsetForLeaderEpochHandler
 from fastlog.api.parked import ParkedRequests
 from fastlog.api.produce import ProduceHandler
 from fastlog.api.registry import Registry
@@ -183,6 +189,12 @@ class Node:
             DeleteTopicsHandler(reactor, view, driver, is_enabled=config.boolean("delete.topic.enable")),
             InitProducerIdHandler(reactor, ProducerIds(reactor, client, config.broker_id)),
             DescribeClusterHandler(view),
+            CreatePartitionsHandler(reactor, view, planner, driver),
+            DeleteRecordsHandler(partitions, view),
+            OffsetForLeaderEpochHandler(partitions, view),
+            DescribeTopicPartitionsHandler(view, config.integer("max.request.partition.size.limit")),
+            DescribeLogDirsHandler(reactor, self.logs, os.path.abspath),
+            DescribeProducersHandler(partitions, view),
             DescribeConfigsHandler(config, view),
             ListConfigResourcesHandler(view),
         ):

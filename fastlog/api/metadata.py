@@ -26,6 +26,7 @@ from fastlog.api.context import (
     RESOURCE_TOPIC,
     RequestContext,
 )
+from fastlog.api.leadership import leader_seen
 from fastlog.api.registry import Api
 from fastlog.api.waiting import within
 from fastlog.errors import (
@@ -42,7 +43,7 @@ from fastlog.errors import (
     UnknownTopicId,
     UnknownTopicOrPartition,
 )
-from fastlog.metadata.image import INTERNAL_TOPICS, METADATA_TOPIC, NO_LEADER, why_illegal_name
+from fastlog.metadata.image import INTERNAL_TOPICS, METADATA_TOPIC, why_illegal_name
 from fastlog.metadata.topic_plan import TopicWish
 from fastlog.wire.messages.metadata import MetadataRequest, MetadataResponse
 from fastlog.wire.schema import ZERO_UUID
@@ -287,19 +288,15 @@ def _describe_partition(context: RequestContext, image: Image, index: int, parti
     if version == 0 and offline:
         replicas = [replica for replica in replicas if replica in brokers]
         isr = [replica for replica in isr if replica in brokers]
-    leader = brokers.get(partition.leader)
-    error = NONE
-    if leader is None:
+    error, leader = leader_seen(image, partition, context.listener_name)
+    if error == ListenerNotFound.code and version < _FIRST_VERSION_WITH_LISTENER_NOT_FOUND:
         error = LeaderNotAvailable.code
-    elif leader.endpoint(context.listener_name) is None:
-        known = version >= _FIRST_VERSION_WITH_LISTENER_NOT_FOUND
-        error = ListenerNotFound.code if known else LeaderNotAvailable.code
-    elif version == 0 and offline:
+    elif error == NONE and version == 0 and offline:
         error = ReplicaNotAvailable.code
     return ResponsePartition(
         error_code=error,
         partition_index=index,
-        leader_id=NO_LEADER if error in (LeaderNotAvailable.code, ListenerNotFound.code) else partition.leader,
+        leader_id=leader,
         leader_epoch=partition.leader_epoch,
         replica_nodes=replicas,
         isr_nodes=isr,

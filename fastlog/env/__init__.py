@@ -73,6 +73,9 @@ class Disk(Protocol):
     def size_bytes(self, path: str) -> int:
         """Return a file's size; FileNotFoundError when there is none."""
 
+    def space_bytes(self, path: str) -> tuple[int, int]:
+        """Return (size, free space for this process) of the file system that a path lies on."""
+
     def list_directory(self, path: str) -> list[str]:
         """Return the names in a directory, sorted."""
 

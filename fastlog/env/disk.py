@@ -58,6 +58,11 @@ class SystemDisk:
         """Return a file's size."""
         return os.stat(path).st_size
 
+    def space_bytes(self, path: str) -> tuple[int, int]:
+        """Return (size, free space for this process) of the file system that a path lies on."""
+        found = os.statvfs(path)
+        return found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail
+
     def list_directory(self, path: str) -> list[str]:
         """Return the names in a directory, sorted."""
         return sorted(os.listdir(path))

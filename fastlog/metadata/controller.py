@@ -139,6 +139,14 @@ def create_topic(topic: NewTopic) -> list[Operation]:
     ]
 
 
+def grow_topic(topic: Topic, added: Sequence[tuple[int, ...]], znode_version: int) -> tuple[Topic, list[Operation]]:
+    """Return a topic with partitions of these replicas added, and what writes it down over that version of its znode."""
+    partitions = (*topic.partitions, *map(Partition, added))
+    grown = topic._replace(partitions=partitions)
+    data = layout.encode_topic(topic.id, [partition.replicas for partition in partitions])
+    return grown, [SetData(layout.topic_path(topic.name), data, znode_version)]
+
+
 def want_deletion(topic: str) -> list[Operation]:
     """Return what asks the controller for a topic's deletion; fails with NoNode when the topic is not there."""
     return [Check(layout.topic_path(topic)), Create(layout.delete_topic_path(topic), None)]

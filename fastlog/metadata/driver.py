@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 from fastlog.coordinator.client import CoordinatorClient, SessionState
@@ -24,6 +25,7 @@ from fastlog.env import Random
 from fastlog.env.reactor import Pending, Reactor
 from fastlog.errors import (
     FastlogError,
+    InvalidPartitions,
     KafkaError,
     KafkaStorageError,
     NotController,
@@ -108,6 +110,14 @@ class ControllerDriver:
         """Delete a topic; completes when nothing of it is left. UnknownTopicOrPartition; NotController."""
         return self._reactor.spawn(self._delete_topic(name))
 
+    def create_partitions(self, name: str, present: int, added: Sequence[tuple[int, ...]]) -> Pending[Topic]:
+        """Add partitions with these replicas to a topic that has `present`; completes when clients can produce to all of them.
+
+        UnknownTopicOrPartition; InvalidPartitions when the topic has another number meanwhile; KafkaStorageError when it has them
+        now, but some of their logs could not be made; NotController.
+        """
+        return self._reactor.spawn(self._create_partitions(name, present, added))
+
     def _create_topic(self, topic: NewTopic) -> Generator[Pending[Any], Any, Topic]:
         self._check_active()
         try:
@@ -120,10 +130,24 @@ class ControllerDriver:
         created = self._view.image.topics.get(topic.name)
         if created is None:
             raise NotController("The topic was written down, but this broker is no longer the controller.")
-        for (name, index), why in self._broken.items():
-            if name == topic.name:
-                raise KafkaStorageError(f"Topic '{name}' exists now, but partition {index} has no log: {why}")
+        self._check_logs(topic.name)
         return created
+
+    def _check_logs(self, topic: str) -> None:
+        for (name, index), why in self._broken.items():
+            if name == topic:
+                raise KafkaStorageError(f"Topic '{name}' exists now, but partition {index} has no log: {why}")
+
+    def _create_partitions(
+        self, name: str, present: int, added: Sequence[tuple[int, ...]]
+    ) -> Generator[Pending[Any], Any, Topic]:
+        self._check_active()
+        yield self._handle(partial(self._grow, name, present, added))
+        grown = self._view.image.topics.get(name)
+        if grown is None:
+            raise UnknownTopicOrPartition(f"Topic '{name}' was deleted meanwhile.")
+        self._check_logs(name)
+        return grown
 
     def _delete_topic(self, name: str) -> Flow:
         self._check_active()
@@ -173,7 +197,7 @@ class ControllerDriver:
     def _failed(self, error: Exception) -> None:
         if isinstance(error, ControllerMoved):
             self._resign()
-        elif not self._closed:
+        elif not self._closed and not isinstance(error, KafkaError):  # which is an answer to who asked
             logger.error("the controller could not carry out a decision: %s", error, exc_info=error)
 
     def _resign(self) -> None:
@@ -309,6 +333,23 @@ class ControllerDriver:
         image, changes = yield from self._write(image, controller.settle(image, topics.values()))
         yield from self._tell(changes)
         self._view.publish(image)
+
+    def _grow(self, name: str, present: int, added: Sequence[tuple[int, ...]]) -> Flow:
+        """Write a topic's new partitions down, then bring them online; the next attempt finishes what is cut short."""
+        stat = yield self._client.exists(layout.topic_path(name))
+        topic = (yield from self._read_topics([name])).get(name)
+        if stat is None or topic is None or name not in self._view.image.topics:
+            raise UnknownTopicOrPartition(f"Topic '{name}' does not exist.")
+        count = len(topic.partitions)
+        if count == present:
+            topic, operations = controller.grow_topic(topic, added, stat.version)
+            yield from self._write_groups([operations])
+        image = self._view.image.with_topics([topic])
+        image, changes = yield from self._write(image, controller.settle(image, [topic]))
+        yield from self._tell(changes)
+        self._view.publish(image)
+        if count != present:
+            raise InvalidPartitions(f"Topic '{name}' has {count} partition(s) by now, not {present}.")
 
     def _deletions_changed(self) -> Flow:
         names, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)

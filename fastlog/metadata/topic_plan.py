@@ -19,6 +19,7 @@ from fastlog.errors import (
     InvalidRequest,
     InvalidTopic,
     TopicAlreadyExists,
+    UnknownTopicOrPartition,
     UsageError,
 )
 from fastlog.metadata.controller import NewTopic
@@ -80,6 +81,36 @@ class TopicPlanner:
         assignment = self._given_assignment(image, wish) if wish.assignment else self._chosen_assignment(image, wish)
         return NewTopic(wish.name, new_id(self._random), tuple(assignment), options)
 
+    def plan_growth(
+        self, image: Image, name: str, count: int, assignment: Sequence[Sequence[int]] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Return the replicas of each partition that a topic needs to have `count`.
+
+        `assignment` gives the brokers of each new one; None: the cluster chooses. Raises the KafkaError that tells what is wrong.
+        """
+        topic = image.topics.get(name)
+        if topic is None:
+            raise UnknownTopicOrPartition
+        present = len(topic.partitions)
+        if count == present:
+            raise InvalidPartitions(f"Topic already has {present} partition(s).")
+        if count < present:
+            raise InvalidPartitions(f"Topic {name} has {present} partition(s), and {count} would be fewer.")
+        factor = len(topic.partitions[0].replicas)
+        if assignment is None:
+            return self._choose(image, count - present, factor, present)
+        if len(assignment) != count - present:
+            raise InvalidReplicaAssignment(
+                f"{count - present} partition(s) would be added, but the manual assignment is of {len(assignment)}."
+            )
+        for index, replicas in enumerate(assignment, present):
+            _check_replicas(image, index, replicas)
+            if len(replicas) != factor:
+                raise InvalidReplicaAssignment(
+                    f"The manual assignment gives partition {index} {len(replicas)} broker(s), but partition 0 has {factor}."
+                )
+        return [tuple(replicas) for replicas in assignment]
+
     def _options(self, wanted: Mapping[str, str | None]) -> dict[str, str]:
         options: dict[str, str] = {}
         for name, value in wanted.items():
@@ -99,13 +130,16 @@ class TopicPlanner:
         count = self.partition_count(wish)
         if count < 1:
             raise InvalidPartitions("Number of partitions must be larger than 0, or -1 to use the default value.")
+        return self._choose(image, count, factor)
+
+    def _choose(self, image: Image, count: int, factor: int, first_partition: int = 0) -> list[tuple[int, ...]]:
         brokers = list(image.brokers)
         if factor > len(brokers):
             raise InvalidReplicationFactor(
                 f"Replication factor {factor} cannot be reached: only {len(brokers)} broker(s) are registered."
             )
         start, shift = self._random.below(len(brokers)), self._random.below(len(brokers))
-        return assign_replicas(brokers, count, factor, start, shift)
+        return assign_replicas(brokers, count, factor, start, shift, first_partition)
 
     def _given_assignment(self, image: Image, wish: TopicWish) -> list[tuple[int, ...]]:
         if wish.replication_factor != UNSAID:
@@ -116,15 +150,7 @@ class TopicPlanner:
         for index, replicas in wish.assignment:
             if index in by_index:
                 raise InvalidReplicaAssignment(f"The manual assignment has partition {index} more than once.")
-            if not replicas:
-                raise InvalidReplicaAssignment(f"The manual assignment gives partition {index} no brokers.")
-            for position, broker in enumerate(replicas):
-                if broker in replicas[:position]:
-                    raise InvalidReplicaAssignment(
-                        f"The manual assignment gives partition {index} broker {broker} more than once."
-                    )
-                if broker not in image.brokers:
-                    raise InvalidReplicaAssignment(f"The manual assignment names broker {broker}, which is not registered.")
+            _check_replicas(image, index, replicas)
             by_index[index] = tuple(replicas)
         if sorted(by_index) != list(range(len(by_index))):
             raise InvalidReplicaAssignment("The manual assignment's partitions are not numbered 0, 1, 2 and so on.")
@@ -135,3 +161,13 @@ class TopicPlanner:
                     f"The manual assignment gives partition {index} {len(given)} broker(s), but partition 0 {len(assignment[0])}."
                 )
         return assignment
+
+
+def _check_replicas(image: Image, index: int, replicas: Sequence[int]) -> None:
+    if not replicas:
+        raise InvalidReplicaAssignment(f"The manual assignment gives partition {index} no brokers.")
+    for position, broker in enumerate(replicas):
+        if broker in replicas[:position]:
+            raise InvalidReplicaAssignment(f"The manual assignment gives partition {index} broker {broker} more than once.")
+        if broker not in image.brokers:
+            raise InvalidReplicaAssignment(f"The manual assignment names broker {broker}, which is not registered.")

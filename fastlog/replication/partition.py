@@ -17,15 +17,20 @@ from fastlog.errors import (
     KafkaError,
     NotEnoughReplicas,
     NotLeaderOrFollower,
+    PolicyViolation,
     UnknownLeaderEpoch,
 )
 from fastlog.storage.log import Decompress, Log
+from fastlog.storage.producer_state import ProducerEntry
 from fastlog.storage.staged import StagedAppend, refused
 
 READ_UNCOMMITTED = 0
 READ_COMMITTED = 1
 
 ACKS_ALL = -1
+
+TO_HIGH_WATERMARK = -1
+"""The offset of a DeleteRecords that deletes whatever may be read."""
 
 ANY_EPOCH = -1
 """A request that doesn't say which leader epoch it knows."""
@@ -162,6 +167,19 @@ class Partition:
         if self._watchers:
             self._notify()
 
+    def delete_records(self, offset: int) -> int:
+        """Let nobody read below `offset` any more, -1 for the high watermark; return the low watermark, as DeleteRecords answers.
+
+        Raises KafkaError: the leadership errors, OFFSET_OUT_OF_RANGE past the high watermark, KAFKA_STORAGE_ERROR,
+        POLICY_VIOLATION where old records are compacted and never deleted.
+        """
+        self._check_leader(ANY_EPOCH)
+        log = self.log
+        if "delete" not in log.config.cleanup_policy.split(","):
+            raise PolicyViolation(f"cleanup.policy={log.config.cleanup_policy} of {self.topic} deletes no records")
+        log.increment_log_start_offset(log.high_watermark if offset == TO_HIGH_WATERMARK else offset)
+        return log.log_start_offset
+
     # ---- waiting ----------------------------------------------------------------------------------------------------------
 
     def watch(self, watcher: Watcher) -> None:
@@ -232,6 +250,11 @@ class Partition:
         """Return (epoch, end offset) as OffsetForLeaderEpoch answers; raises KafkaError as `read` reports it."""
         self._check_leader(current_leader_epoch)
         return self.log.leader_epochs.end_of(leader_epoch, self.log.log_end_offset)
+
+    def active_producers(self) -> list[tuple[int, ProducerEntry]]:
+        """Return (producer id, what is remembered of it) as DescribeProducers answers; raises the leadership errors."""
+        self._check_leader(ANY_EPOCH)
+        return self.log.active_producers()
 
     def list_offset(
         self,

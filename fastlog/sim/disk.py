@@ -29,6 +29,8 @@ SYNC_NS = 250_000
 NAME_NS = 15_000
 SLOW_FACTOR = 200
 LOCK_FILE = ".lock"
+UNLIMITED_BYTES = 1 << 40
+"""What the file system of a drive without a limit says of its size."""
 
 
 class DiskFaults:
@@ -282,6 +284,12 @@ class SimulatedDisk:
     def size_bytes(self, path: str) -> int:
         self._access.process.check_alive()
         return len(self._drive.find_file(path).cache)
+
+    def space_bytes(self, path: str) -> tuple[int, int]:
+        self._access.process.check_alive()
+        self._drive.find(path)
+        size_bytes = UNLIMITED_BYTES if self._drive.capacity_bytes is None else self._drive.capacity_bytes
+        return size_bytes, max(0, size_bytes - self._drive.used_bytes())
 
     def list_directory(self, path: str) -> list[str]:
         self._access.process.check_alive()

@@ -41,7 +41,7 @@ from fastlog.storage.durability import Durability
 from fastlog.storage.environment import LogDirectory, StorageEnvironment
 from fastlog.storage.leader_epochs import LeaderEpochs
 from fastlog.storage.log_config import LOG_APPEND_TIME, MAX_INT64, LogConfig
-from fastlog.storage.producer_state import ProducerState
+from fastlog.storage.producer_state import ProducerEntry, ProducerState
 from fastlog.storage.retention import SegmentFacts, expired_count
 from fastlog.storage.segment_files import SegmentFiles, unlink_steps
 from fastlog.storage.staged import NO_TIMESTAMP, StagedAppend, refused
@@ -241,6 +241,10 @@ class Log:
     @property
     def producer_count(self) -> int:
         return len(self._producers.entries)
+
+    def active_producers(self) -> list[tuple[int, ProducerEntry]]:
+        """Return (producer id, entry) of every producer of which something is written."""
+        return self._producers.written()
 
     # ---- appending --------------------------------------------------------------------------------------------------------
 
@@ -671,12 +675,16 @@ class Log:
     # ---- the log's start --------------------------------------------------------------------------------------------------
 
     def increment_log_start_offset(self, offset: int) -> None:
-        """Let nobody read below `offset` any more (DeleteRecords); OffsetOutOfRange above the high watermark.
+        """Let nobody read below `offset` any more (DeleteRecords).
+
+        OffsetOutOfRange for a negative one or one above the high watermark, KafkaStorageError on a fenced directory.
 
         What lies below is deleted by whole segments, at the next look of retention.
         """
-        if offset > self.high_watermark:
-            raise OffsetOutOfRange(f"offset {offset} is past the high watermark {self.high_watermark}")
+        if self._refusal is not None:
+            raise self._refusal
+        if not 0 <= offset <= self.high_watermark:
+            raise OffsetOutOfRange(f"offset {offset} is outside of [0, {self.high_watermark}], which ends at the high watermark")
         if offset > self.log_start_offset:
             self.log_start_offset = offset
             self.local_log_start_offset = max(offset, self._bases[0])

@@ -287,6 +287,10 @@ class LogManager:
     def __len__(self) -> int:
         return len(self._logs)
 
+    def directories(self) -> list[tuple[LogDirectory, list[Log]]]:
+        """Return every data directory with the logs in it, in the order of log.dirs."""
+        return [(directory, list(directory.logs.values())) for directory in self._directories]
+
     def create(self, topic: str, partition: int, topic_id: bytes | None = None) -> Log:
         """Make an empty log in the data directory that has the fewest.
 

@@ -153,6 +153,11 @@ class ProducerState:
         if self._open_transactions.pop(batch.producer_id, None) is not None:
             self._find_first_unstable()
 
+    def written(self) -> list[tuple[int, ProducerEntry]]:
+        """Return (producer id, entry) of the producers that have something in the log, as it was at the last commit."""
+        committed = [(producer_id, self._before.get(producer_id, entry)) for producer_id, entry in self.entries.items()]
+        return [(producer_id, entry) for producer_id, entry in committed if entry.batches or entry.begins_at == ANY_SEQUENCE]
+
     def commit(self) -> None:
         """What was appended is written: there is no way back from here."""
         if self._before:

@@ -4,7 +4,14 @@ import pytest
 
 from fastlog.coordinator import errors as coordinator_errors
 from fastlog.coordinator.tree import Create
-from fastlog.errors import KafkaStorageError, NotController, TopicAlreadyExists, UnknownTopicOrPartition, UsageError
+from fastlog.errors import (
+    InvalidPartitions,
+    KafkaStorageError,
+    NotController,
+    TopicAlreadyExists,
+    UnknownTopicOrPartition,
+    UsageError,
+)
 from fastlog.metadata.controller import FoundPartition
 from fastlog.metadata.image import Broker, Endpoint
 
@@ -161,6 +168,76 @@ def test_a_partition_whose_log_cannot_be_made_is_said_so_and_tried_again(one_bro
     with pytest.raises(KafkaStorageError, match=r"'t' exists now, but partition 1 .*no room"):
         one_broker.create("t", 2)
     assert list(one_broker.view.image.topics) == ["t"]
+    one_broker.replicas.failing = {}
+    while ("t", 1) not in one_broker.replicas.leading:
+        one_broker.machine.turn()
+
+
+def grow(broker, name, present, count):
+    return broker.machine.wait(broker.driver.create_partitions(name, present, [(broker.broker_id,)] * (count - present)))
+
+
+def test_a_topic_grows_and_is_then_seen(one_broker, new_machine, new_metadata_broker):
+    one_broker.start()
+    topic = one_broker.create("t", 2, {"retention.ms": "7"})
+    order = []
+
+    def seen(before, now):
+        if "t" in now.topics:
+            order.append((len(now.topics["t"].partitions), sorted(one_broker.replicas.leading)))
+
+    one_broker.view.on_change(seen)
+    grown = grow(one_broker, "t", 2, 4)
+    assert order == [(4, [("t", 0), ("t", 1), ("t", 2), ("t", 3)])]
+    assert (grown.id, grown.config, grown.partitions[:2]) == (topic.id, topic.config, topic.partitions)
+    assert [(one.leader, one.leader_epoch) for one in grown.partitions] == [(1, 0)] * 4
+    assert one_broker.replicas.orders[-1] == [("t", 2), ("t", 3)]
+    restarted = new_metadata_broker(new_machine(one_broker.machine.disk.synced_contents())).start()
+    assert len(restarted.view.image.topics["t"].partitions) == 4
+    machine = one_broker.machine
+    machine.wait(one_broker.driver.delete_topic("t"))
+    assert not any("/t/" in path or path.endswith("/t") for path in one_broker.znodes())
+
+
+def test_a_topic_that_is_not_as_it_was_when_its_growth_was_planned(one_broker):
+    one_broker.start()
+    one_broker.create("t", 1)
+    machine, driver = one_broker.machine, one_broker.driver
+    first, second = driver.create_partitions("t", 1, [(1,)]), driver.create_partitions("t", 1, [(1,), (1,)])
+    assert len(machine.wait(first).partitions) == 2
+    with pytest.raises(InvalidPartitions, match="has 2"):
+        machine.wait(second)
+    with pytest.raises(UnknownTopicOrPartition):
+        grow(one_broker, "nope", 1, 2)
+    gone, last = driver.delete_topic("t"), driver.create_partitions("t", 2, [(1,)])
+    assert len(machine.wait(last).partitions) == 3, "it came before the controller's look at what is to be deleted"
+    machine.wait(gone)
+    with pytest.raises(UnknownTopicOrPartition):
+        grow(one_broker, "t", 3, 4)
+    assert not any(path.endswith("/t") for path in one_broker.znodes())
+
+
+def test_growth_that_was_cut_short_is_finished(one_broker, new_machine, new_metadata_broker):
+    one_broker.start()
+    topic = one_broker.create("t", 1)
+    from fastlog.metadata.controller import grow_topic
+
+    machine = one_broker.machine
+    _, operations = grow_topic(topic, [(1,), (1,)], machine.wait(one_broker.client.exists("/brokers/topics/t")).version)
+    machine.wait(one_broker.client.multi(operations))
+    restarted = new_metadata_broker(new_machine(machine.disk.synced_contents())).start()
+    assert [one.leader for one in restarted.view.image.topics["t"].partitions] == [1, 1, 1]
+    with pytest.raises(InvalidPartitions, match="has 3"):
+        grow(one_broker, "t", 1, 2)
+    assert [one.leader for one in one_broker.view.image.topics["t"].partitions] == [1, 1, 1], "the next attempt finishes it"
+
+
+def test_a_new_partition_whose_log_cannot_be_made_is_said_so_and_tried_again(one_broker):
+    one_broker.start()
+    one_broker.create("t", 1)
+    one_broker.replicas.failing = {("t", 1): OSError(errno.ENOSPC, "no room")}
+    with pytest.raises(KafkaStorageError, match=r"partition 1 .*no room"):
+        grow(one_broker, "t", 1, 2)
     one_broker.replicas.failing = {}
     while ("t", 1) not in one_broker.replicas.leading:
         one_broker.machine.turn()
