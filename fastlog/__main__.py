@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from fastlog.cli import EXIT_INTERRUPTED
+
 
 def main() -> None:
     """Run the command that the arguments name and end the process with its exit code."""
-    from fastlog.cli.main import run  # noqa: PLC0415 - importing this module must cost nothing
+    try:
+        from fastlog.cli.main import run  # noqa: PLC0415 - importing this module must cost nothing
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # on the way in or out: what a command does about it, `run` knows
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -4,5 +4,10 @@
 client no broker, and neither numpy nor cramjam unless the data asks for it.
 
 Exit codes: 0 done, 1 it failed, 2 it was called wrongly (an unknown option, a value that cannot be read, a port in use, a
-directory that another process holds). Either way one line on stderr says what and what to do about it.
+directory that another process holds). Either way one line on stderr says what and what to do about it. 130: interrupted.
 """
+
+from typing import Final
+
+EXIT_INTERRUPTED: Final = 130
+"""What a shell reports of a program that SIGINT ended."""

@@ -11,13 +11,13 @@ from typing import Any, Final
 import click
 
 from fastlog import __version__
+from fastlog.cli import EXIT_INTERRUPTED
 from fastlog.errors import FastlogError, UsageError
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
-"""What a shell reports of a program that SIGPIPE or SIGINT ended."""
+"""What a shell reports of a program that SIGPIPE ended."""
 
 COMMANDS: Final = {
     "up": "Run a broker for this machine, with defaults for everything.",

@@ -30,6 +30,16 @@ def finish(process, text=b""):
     return process.returncode, out, err
 
 
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard():
+    """Whoever runs the tests behind a script's `&` has them ignore SIGINT, and every program they start inherits that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Up:
     """A broker's process, and what its line said."""
 

@@ -80,3 +80,18 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
 """
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60).stderr
     assert said.splitlines() == ["['fastlog.cli', 'fastlog.errors', 'fastlog.cli.main']", "[]"]
+
+
+def test_an_interrupt_while_commands_are_still_imported_is_no_traceback():
+    interrupted = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from fastlog.__main__ import main
+main()
+"""
+    process = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, timeout=60, check=False)
+    assert (process.returncode, process.stdout, process.stderr) == (130, b"", b"")
