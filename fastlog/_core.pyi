@@ -216,9 +216,8 @@ def append_lines(
     """Append the lines of `chunk` from `position` on, each to its partition's builder: (where it stopped, full builder or -1).
 
     What stands before the first `key_separator` of a line is its key, and murmur2 chooses among the builders; a line without a
-    key goes to builder `keyless`. Separators belong to no record.
-    It stops before a line that its builder has no room for, and before one
-    that doesn't end in `chunk` unless `is_last`.
+    key goes to builder `keyless`. Separators belong to no record. It stops before a line that its builder has no room for, and
+    before one that doesn't end in `chunk` unless `is_last`.
     """
 
 def join_records(
