@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "topic": "Create, list, describe and delete topics.",
     "produce": "Send lines, or whole files, to a topic.",
     "consume": "Print the records of a topic.",
+    "dump": "Print what is in the files of a data directory, and what is wrong with them.",
 }
 """Every command with its line of help: `fastlog --help` imports none of them."""
 

@@ -51,9 +51,9 @@ _MAGIC: Final = b"\xf1\x06ZJ"
 _FRAME: Final = struct.Struct(">4sII")
 _CHECKED: Final = struct.Struct(">qqB")
 _FRAME_BYTES: Final = _FRAME.size + _CHECKED.size
-_HEAD: Final = 0
-_TRANSACTION: Final = 1
-_END: Final = 2
+HEAD: Final = 0
+TRANSACTION: Final = 1
+END: Final = 2
 
 _SNAPSHOT_MAGIC: Final = b"\xf1\x06ZS"
 _SNAPSHOT_HEAD: Final = struct.Struct(">4siqi")
@@ -61,8 +61,8 @@ _SNAPSHOT_TAIL: Final = struct.Struct(">I")
 _LEAST_ZNODE_BYTES: Final = 72
 _LEAST_SESSION_BYTES: Final = 12
 
-_JOURNAL_PREFIX: Final = "journal."
-_SNAPSHOT_PREFIX: Final = "snapshot."
+JOURNAL_PREFIX: Final = "journal."
+SNAPSHOT_PREFIX: Final = "snapshot."
 _WAITED_OUT: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -76,9 +76,12 @@ class CorruptJournal(FastlogError):
         )
         self.path = path
         self.position = position
+        self.reason = reason
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
+    """One record of a journal file; `end` is the position behind it."""
+
     synced_position: int
     zxid: int
     kind: int
@@ -93,10 +96,10 @@ def _frame(kind: int, zxid: int, synced_position: int, payload: bytes) -> bytes:
 
 def _head(last_zxid: int) -> bytes:
     """Return the first frame of a file that goes on after `last_zxid`."""
-    return _frame(_HEAD, last_zxid, 0, FORMAT.to_bytes(4, "big"))
+    return _frame(HEAD, last_zxid, 0, FORMAT.to_bytes(4, "big"))
 
 
-def _read_frame(data: bytes, position: int) -> _Frame | str:
+def read_frame(data: bytes, position: int) -> Frame | str:
     """Return the frame at `position`, or what is wrong with it."""
     if len(data) - position < _FRAME_BYTES:
         return "the record is cut short"
@@ -111,15 +114,15 @@ def _read_frame(data: bytes, position: int) -> _Frame | str:
     if crc32c(data[position + _FRAME.size : end]) != crc:
         return "the record's CRC is wrong"
     synced_position, zxid, kind = _CHECKED.unpack_from(data, position + _FRAME.size)
-    return _Frame(synced_position, zxid, kind, data[position + _FRAME_BYTES : end], end)
+    return Frame(synced_position, zxid, kind, data[position + _FRAME_BYTES : end], end)
 
 
-def _has_witness(data: bytes, position: int) -> bool:
+def has_witness(data: bytes, position: int) -> bool:
     """Tell whether a whole frame after `position` says that `position` had been synced."""
     at = data.find(_MAGIC, position + 1)
     while at != -1:
-        frame = _read_frame(data, at)
-        if isinstance(frame, _Frame) and frame.synced_position > position:
+        frame = read_frame(data, at)
+        if isinstance(frame, Frame) and frame.synced_position > position:
             return True
         at = data.find(_MAGIC, at + 1)
     return False
@@ -135,7 +138,8 @@ def _file_names(disk: Disk, directory: str, prefix: str) -> list[tuple[int, str]
     return sorted(found)
 
 
-def _read_file(disk: Disk, path: str) -> bytes:
+def read_whole(disk: Disk, path: str) -> bytes:
+    """Return a file's bytes."""
     file = disk.open(path, read_only=True)
     try:
         size = file.size_bytes()
@@ -162,9 +166,9 @@ def _write_all(file: File, data: bytes, position: int) -> None:
         written += count
 
 
-def _load_snapshot(disk: Disk, path: str) -> Tree:
+def load_snapshot(disk: Disk, path: str) -> Tree:
     """Return the tree of a snapshot; CorruptJournal."""
-    data = _read_file(disk, path)
+    data = read_whole(disk, path)
     if len(data) < _SNAPSHOT_HEAD.size + _SNAPSHOT_TAIL.size:
         raise CorruptJournal(path, len(data), "the snapshot is cut short")
     body, (crc,) = data[: -_SNAPSHOT_TAIL.size], _SNAPSHOT_TAIL.unpack(data[-_SNAPSHOT_TAIL.size :])
@@ -220,7 +224,7 @@ class Journal:
         """
         make_directories_durably(disk, directory)
         for name in disk.list_directory(directory):
-            if name.startswith(_SNAPSHOT_PREFIX) and name.endswith(".tmp"):
+            if name.startswith(SNAPSHOT_PREFIX) and name.endswith(".tmp"):
                 disk.unlink(f"{directory}/{name}")
         tree, journals = cls._newest_tree(disk, directory)
         path = ""
@@ -228,7 +232,7 @@ class Journal:
         for index, (first_zxid, path) in enumerate(journals):
             end, last_zxid = cls._replay(disk, path, first_zxid, tree, is_last=index + 1 == len(journals))
         if last_zxid != tree.zxid:  # there is none yet, or it ends before the snapshot
-            path, end = f"{directory}/{_JOURNAL_PREFIX}{tree.zxid + 1:016x}", 0
+            path, end = f"{directory}/{JOURNAL_PREFIX}{tree.zxid + 1:016x}", 0
         file = disk.open(path, create=True)
         if file.size_bytes() > end:
             file.ftruncate(end)
@@ -243,12 +247,12 @@ class Journal:
     @staticmethod
     def _newest_tree(disk: Disk, directory: str) -> tuple[Tree, list[tuple[int, str]]]:
         """Return the newest sound snapshot's tree, and the journal files that go on from it."""
-        journals = _file_names(disk, directory, _JOURNAL_PREFIX)
-        snapshots = _file_names(disk, directory, _SNAPSHOT_PREFIX)
+        journals = _file_names(disk, directory, JOURNAL_PREFIX)
+        snapshots = _file_names(disk, directory, SNAPSHOT_PREFIX)
         corrupt: CorruptJournal | None = None
         for zxid, path in reversed(snapshots):
             try:
-                tree = _load_snapshot(disk, path)
+                tree = load_snapshot(disk, path)
             except CorruptJournal as error:
                 corrupt = corrupt or error
                 continue
@@ -274,21 +278,21 @@ class Journal:
     @staticmethod
     def _replay(disk: Disk, path: str, first_zxid: int, tree: Tree, *, is_last: bool) -> tuple[int, int]:
         """Apply a file's transactions that the tree doesn't have; return the position after the last whole frame and its zxid."""
-        data = _read_file(disk, path)
+        data = read_whole(disk, path)
         position = 0
         last_zxid = first_zxid - 1
         while position < len(data) or position == 0:
-            frame = _read_frame(data, position)
+            frame = read_frame(data, position)
             if isinstance(frame, str):
-                if is_last and not _has_witness(data, position):
+                if is_last and not has_witness(data, position):
                     return position, last_zxid
                 raise CorruptJournal(path, position, frame)
-            if (frame.kind == _HEAD) is not (position == 0) or (position == 0 and frame.payload != FORMAT.to_bytes(4, "big")):
+            if (frame.kind == HEAD) is not (position == 0) or (position == 0 and frame.payload != FORMAT.to_bytes(4, "big")):
                 raise CorruptJournal(path, position, f"not the head of a journal of format {FORMAT}")
-            if frame.zxid != last_zxid + (frame.kind == _TRANSACTION):
+            if frame.zxid != last_zxid + (frame.kind == TRANSACTION):
                 raise CorruptJournal(path, position, f"zxid {frame.zxid:#x} follows {last_zxid:#x}")
             last_zxid = frame.zxid
-            if frame.kind == _TRANSACTION and frame.zxid > tree.zxid:
+            if frame.kind == TRANSACTION and frame.zxid > tree.zxid:
                 try:
                     transaction = decode_transaction(frame.payload)
                     if (transaction.zxid, tree.zxid + 1) != (frame.zxid, frame.zxid):
@@ -325,7 +329,7 @@ class Journal:
             if self._position >= self.file_bytes:
                 yield from self._next_file()
             group, self._waiting = self._waiting, []
-            frames = b"".join(_frame(_TRANSACTION, zxid, self._synced_position, payload) for zxid, payload in group)
+            frames = b"".join(_frame(TRANSACTION, zxid, self._synced_position, payload) for zxid, payload in group)
             yield from self._write_waiting_for_space(self._file, frames, self._position)
             yield self._job(self._file.fdatasync)
             self._position += len(frames)
@@ -352,7 +356,7 @@ class Journal:
 
     def _next_file(self) -> Generator[Pending[Any], Any, None]:
         """Go on in a new file; everything in the present one is synced."""
-        path = f"{self.directory}/{_JOURNAL_PREFIX}{self.durable_zxid + 1:016x}"
+        path = f"{self.directory}/{JOURNAL_PREFIX}{self.durable_zxid + 1:016x}"
         file = self._disk.open(path, create=True)
         head = _head(self.durable_zxid)
         yield from self._write_waiting_for_space(file, head, 0)
@@ -389,7 +393,7 @@ class Journal:
     def _write_snapshot(self, tree: Tree) -> Generator[Pending[Any], Any, None]:
         """Write the tree as it is now beside the running journal, then drop what is no longer needed."""
         zxid, nodes, sessions = tree.zxid, dict(tree.nodes), dict(tree.sessions)
-        path = f"{self.directory}/{_SNAPSHOT_PREFIX}{zxid:016x}"
+        path = f"{self.directory}/{SNAPSHOT_PREFIX}{zxid:016x}"
         file = self._disk.open(path + ".tmp", create=True)
         try:
             file.ftruncate(0)
@@ -420,11 +424,11 @@ class Journal:
             self._fail(error)
 
     def _prune(self) -> Generator[Pending[Any], Any, None]:
-        snapshots = _file_names(self._disk, self.directory, _SNAPSHOT_PREFIX)
+        snapshots = _file_names(self._disk, self.directory, SNAPSHOT_PREFIX)
         if len(snapshots) < SNAPSHOTS_KEPT:
             return
         oldest_kept = snapshots[-SNAPSHOTS_KEPT][0]
-        journals = _file_names(self._disk, self.directory, _JOURNAL_PREFIX)
+        journals = _file_names(self._disk, self.directory, JOURNAL_PREFIX)
         unneeded = [path for _, path in snapshots[:-SNAPSHOTS_KEPT]]
         unneeded += [path for (_, path), (following, _) in pairwise(journals) if following <= oldest_kept + 1]
         for path in unneeded:
@@ -444,7 +448,7 @@ class Journal:
                     yield running
             if self.failed is not None:
                 raise self.failed
-            end = _frame(_END, self.durable_zxid, self._position, b"")
+            end = _frame(END, self.durable_zxid, self._position, b"")
             _write_all(self._file, end, self._position)
             yield self._job(self._file.fdatasync)
         finally:

@@ -14,6 +14,7 @@ from fastlog.errors import CorruptRecord
 
 VERSION = 0
 _ENTRY = struct.Struct(">hqqqq")
+ENTRY_BYTES = _ENTRY.size
 
 
 class AbortedTransaction(NamedTuple):

@@ -12,6 +12,7 @@ last row.
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from fastlog._core import Batch, RecoveredBatch, crc32c
 from fastlog.errors import CorruptRecord, InvalidProducerEpoch, InvalidRecord, OutOfOrderSequenceNumber
@@ -35,6 +36,19 @@ _ROW = struct.Struct(">qhiqiqiq")
 
 ProducedBatch = tuple[int, int, int, int, int]
 """(first sequence, last sequence, first offset, last offset, max timestamp ms) of a batch that was appended."""
+
+
+class SnapshotRow(NamedTuple):
+    """One row of a snapshot file."""
+
+    producer_id: int
+    producer_epoch: int
+    last_sequence: int
+    last_offset: int
+    offset_delta: int
+    timestamp_ms: int
+    coordinator_epoch: int
+    transaction_first_offset: int
 
 
 class ProducerEntry:
@@ -204,21 +218,21 @@ class ProducerState:
     def snapshot(self) -> bytes:
         """Return the snapshot file's bytes for the present state; nothing may be appended and uncommitted."""
         assert not self._before, "a snapshot of appends that are not written"
-        rows = []
+        packed = []
         for producer_id, entry in self.entries.items():
             transaction, coordinator_epoch = entry.transaction_first_offset, entry.coordinator_epoch
             for _, last_sequence, first_offset, last_offset, timestamp_ms in entry.batches:
                 delta = last_offset - first_offset
-                rows.append(
+                packed.append(
                     _ROW.pack(
                         producer_id, entry.epoch, last_sequence, last_offset, delta, timestamp_ms, coordinator_epoch, transaction
                     )
                 )
             if not entry.batches and entry.begins_at == ANY_SEQUENCE:
-                rows.append(
+                packed.append(
                     _ROW.pack(producer_id, entry.epoch, -1, NO_OFFSET, 0, entry.updated_ms, coordinator_epoch, transaction)
                 )
-        body = _COUNT.pack(len(rows)) + b"".join(rows)
+        body = _COUNT.pack(len(packed)) + b"".join(packed)
         return _SNAPSHOT_HEAD.pack(SNAPSHOT_VERSION, crc32c(body)) + body
 
     def load(self, data: bytes, path: str, now_ms: int) -> None:
@@ -227,7 +241,7 @@ class ProducerState:
         Producers are kept from now on as if they had appended now: how long ago they did is not in the file.
         """
         entries: dict[int, ProducerEntry] = {}
-        for producer_id, epoch, last_sequence, last_offset, delta, timestamp_ms, coordinator_epoch, transaction in _rows(
+        for producer_id, epoch, last_sequence, last_offset, delta, timestamp_ms, coordinator_epoch, transaction in rows(
             data, path
         ):
             known = entries.get(producer_id)
@@ -244,7 +258,8 @@ class ProducerState:
         self._find_open_transactions()
 
 
-def _rows(data: bytes, path: str) -> list[tuple[int, int, int, int, int, int, int, int]]:
+def rows(data: bytes, path: str) -> list[SnapshotRow]:
+    """Return the rows of a snapshot file in order; CorruptRecord when it is damaged."""
     head_bytes = _SNAPSHOT_HEAD.size
     if len(data) < head_bytes + _COUNT.size:
         raise CorruptRecord(f"{path}: {len(data)} bytes are too few for a producer snapshot")
@@ -254,7 +269,7 @@ def _rows(data: bytes, path: str) -> list[tuple[int, int, int, int, int, int, in
     if crc != crc32c(data[head_bytes:]):
         raise CorruptRecord(f"{path}: the producer snapshot's CRC does not match")
     (count,) = _COUNT.unpack_from(data, head_bytes)
-    rows = data[head_bytes + _COUNT.size :]
-    if count < 0 or count * _ROW.size != len(rows):
-        raise CorruptRecord(f"{path}: {count} producers are announced in {len(rows)} bytes")
-    return list(_ROW.iter_unpack(rows))
+    body = data[head_bytes + _COUNT.size :]
+    if count < 0 or count * _ROW.size != len(body):
+        raise CorruptRecord(f"{path}: {count} producers are announced in {len(body)} bytes")
+    return [SnapshotRow._make(row) for row in _ROW.iter_unpack(body)]

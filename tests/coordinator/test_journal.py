@@ -59,7 +59,7 @@ def ends_of_frames(data):
     """Return the end of each frame, and check that the file is nothing but frames."""
     ends, position = [], 0
     while position < len(data):
-        frame = journal_module._read_frame(data, position)
+        frame = journal_module.read_frame(data, position)
         assert not isinstance(frame, str), frame
         position = frame.end
         ends.append(position)
