@@ -63,6 +63,7 @@ class Option(NamedTuple):
     topic: str | None = None
     factor: int = 1
     dynamic: Dynamic = "no"
+    may_be_empty: bool = False
 
     def parse(self, text: str) -> Value:
         """Return the value that `text` means; ValueError says what is wrong with it and what would be right."""
@@ -75,7 +76,11 @@ class Option(NamedTuple):
             return self._parse_integer(text)
         parts = tuple(part.strip() for part in text.split(",")) if self.kind == "list" else (text,)
         if parts == ("",):
+            if self.may_be_empty:
+                return ()
             raise ValueError("must not be empty")
+        if self.choices and len(set(parts)) < len(parts):
+            raise ValueError(f"has an entry twice in {text!r}")
         for part in parts:
             if not part:
                 raise ValueError(f"has an empty entry in {text!r}")
@@ -155,8 +160,8 @@ OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in (
            unit="bytes", low=24, topic="segment.index.bytes", dynamic="cluster"),
     Option("log.preallocate", "boolean", False, "Reserve a new segment's blocks before they are written.",
            topic="preallocate", dynamic="cluster"),
-    Option("log.cleanup.policy", "list", ("delete",), "What becomes of old segments.",
-           choices=("delete",), topic="cleanup.policy", dynamic="cluster"),
+    Option("log.cleanup.policy", "list", ("delete",), "What becomes of old segments; empty: they stay for ever.",
+           choices=("delete",), topic="cleanup.policy", dynamic="cluster", may_be_empty=True),
     Option("log.retention.bytes", "long", -1, "Oldest segments of a partition beyond this size are deleted; -1: never.",
            unit="bytes", low=-1, topic="retention.bytes", dynamic="cluster"),
     Option("log.retention.ms", "long", None, "Segments whose newest record is older go; -1: never; unset: log.retention.minutes.",

@@ -17,10 +17,11 @@ import os
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
+from fastlog.api.alter_configs import AlterConfigsHandler
 from fastlog.api.api_versions import ApiVersionsHandler
+from fastlog.api.config_changes import ConfigChanges
 from fastlog.api.create_partitions import CreatePartitionsHandler
 from fastlog.api.create_topics import CreateTopicsHandler
 from fastlog.api.delete_records import DeleteRecordsHandler
@@ -32,6 +33,7 @@ from fastlog.api.describe_producers import DescribeProducersHandler
 from fastlog.api.describe_topic_partitions import DescribeTopicPartitionsHandler
 from fastlog.api.fetch import FetchHandler
 from fastlog.api.fetch_sessions import FetchSessions
+from fastlog.api.incremental_alter_configs import IncrementalAlterConfigsHandler
 from fastlog.api.init_producer_id import InitProducerIdHandler
 from fastlog.api.list_config_resources import ListConfigResourcesHandler
 from fastlog.api.list_offsets import ListOffsetsHandler
@@ -51,6 +53,8 @@ from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
 from fastlog.errors import FastlogError, UsageError
 from fastlog.metadata import layout, registration
+from fastlog.metadata.broker_options import BrokerOptions
+from fastlog.metadata.config_store import ConfigStore
 from fastlog.metadata.controller import FoundPartition
 from fastlog.metadata.driver import ControllerDriver
 from fastlog.metadata.image import NO_LEADER, Endpoint, Image
@@ -98,7 +102,10 @@ class Node:
         self._server: Server | None = None
         self._starting: Flow | None = None
         self._stopping: Pending[None] | None = None
-        self._options = TopicOptions(config)
+        self._store: ConfigStore | None = None
+        self.options = BrokerOptions(config)
+        """The options as they are now, dynamic ones included."""
+        self._options = TopicOptions(self.options)
         reactor = environment.reactor
         self.logs = LogManager(
             StorageEnvironment(environment.clock, environment.disk, environment.flusher, environment.random, reactor.call_later),
@@ -167,8 +174,10 @@ class Node:
             environment.random,
             config.integer("num.partitions"),
             config.integer("default.replication.factor"),
-            partial(log_config, config),
+            lambda options: log_config(self.options.config, options),
         )
+        store = self._store = ConfigStore(reactor, client, self._config_changed)
+        changes = ConfigChanges(self.options, view, store)
         parked_produces = ParkedRequests(reactor, self.metrics, "Produce")
         parked_fetches = ParkedRequests(reactor, self.metrics, "Fetch")
         sessions = FetchSessions(
@@ -185,7 +194,7 @@ class Node:
             ListOffsetsHandler(partitions, view),
             MetadataHandler(reactor, view, planner, driver, auto_create=config.boolean("auto.create.topics.enable")),
             ApiVersionsHandler(registry),
-            CreateTopicsHandler(reactor, config, view, planner, driver),
+            CreateTopicsHandler(reactor, self.options, view, planner, driver),
             DeleteTopicsHandler(reactor, view, driver, is_enabled=config.boolean("delete.topic.enable")),
             InitProducerIdHandler(reactor, ProducerIds(reactor, client, config.broker_id)),
             DescribeClusterHandler(view),
@@ -195,11 +204,20 @@ class Node:
             DescribeTopicPartitionsHandler(view, config.integer("max.request.partition.size.limit")),
             DescribeLogDirsHandler(reactor, self.logs, os.path.abspath),
             DescribeProducersHandler(partitions, view),
-            DescribeConfigsHandler(config, view),
+            DescribeConfigsHandler(self.options, view),
+            AlterConfigsHandler(reactor, changes),
+            IncrementalAlterConfigsHandler(reactor, changes),
             ListConfigResourcesHandler(view),
         ):
             registry.add(handler.api())
-        self._server = Server(reactor, environment.network, registry, self.metrics, _limits(config), accepting=False)
+        server = self._server = Server(reactor, environment.network, registry, self.metrics, _limits(config), accepting=False)
+
+        def options_changed(config: Config) -> None:
+            server.limit_connections(config.integer("max.connections"), config.integer("max.connections.per.ip"))
+            self.logs.config = _storage_config(config)
+            replicas.configure_all()
+
+        self.options.on_change(options_changed)
         for hook in (
             self.logs.commit_staged,
             produce.answer_staged,
@@ -239,12 +257,15 @@ class Node:
         assert client is not None
         assert driver is not None
         assert server is not None
+        assert self._store is not None
         environment, config = self.environment, self.config
         yield from registration.make_persistent_paths(client)
         known = None if identity is None else identity.cluster_id
         cluster_id = yield from registration.settle_cluster_id(client, environment.random, known)
         self.view.publish(self.view.image.with_cluster_id(cluster_id))
         self.logs.identify(cluster_id, config.broker_id)
+        yield from self._store.start()
+        yield from self._learn_broker_options()
         yield from self._learn_topic_options(client)
         loaded: Pending[None] = environment.reactor.pending()
         self.logs.load(loaded.settle)
@@ -257,13 +278,28 @@ class Node:
         server.start_accepting()
         self.is_ready = True
 
+    def _learn_broker_options(self) -> Flow:
+        assert self._store is not None
+        cluster = yield from self._store.read(layout.broker_entity(None))
+        broker = yield from self._store.read(layout.broker_entity(self.config.broker_id))
+        self.options.learn(cluster, broker)
+
+    def _config_changed(self, entity: layout.Entity) -> Pending[None] | None:
+        """Put in force what was altered; Kafka's other kinds (users, clients, addresses) have no options here."""
+        assert self._driver is not None
+        if entity.kind == "topics":
+            return self._driver.read_topic_config(entity.name)
+        if entity in (layout.broker_entity(None), layout.broker_entity(self.config.broker_id)):
+            return self.environment.reactor.spawn(self._learn_broker_options())
+        return None
+
     def _learn_topic_options(self, client: LocalClient) -> Flow:
         """Logs are loaded under their topics' options, so these come before everything else of the cluster's metadata."""
         names, _ = yield client.children(layout.TOPIC_CONFIGS)
         for name, answer in [(name, client.get(layout.topic_config_path(name))) for name in names]:
             try:
                 data, _ = yield answer
-                self._options.learn(name, layout.decode_topic_config(name, data))
+                self._options.learn(name, layout.decode_config(layout.topic_entity(name), data))
             except NoNode:
                 continue
             except layout.BadZnode as error:
@@ -291,6 +327,8 @@ class Node:
             self.logs.commit_staged()
             self._server.flush()
             self._server.close()
+        if self._store is not None:
+            self._store.close()
         if self._driver is not None:
             self._driver.close()
         self.logs.close()
@@ -310,6 +348,8 @@ class Node:
             self._starting.close()
         if self._server is not None:
             self._server.close()
+        if self._store is not None:
+            self._store.close()
         if self._driver is not None:
             self._driver.close()
         self.logs.release()

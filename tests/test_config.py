@@ -95,6 +95,7 @@ def test_no_option_is_honoured_and_refused():
         ("log.dirs=a,,b", "-o: log.dirs has an empty entry in 'a,,b'"),
         ("log.message.timestamp.type=Mine", "-o: log.message.timestamp.type wants CreateTime or LogAppendTime, not 'Mine'"),
         ("log.cleanup.policy=compact", "-o: log.cleanup.policy wants delete, not 'compact' (compaction is not built yet)"),
+        ("log.cleanup.policy=delete,delete", "-o: log.cleanup.policy has an entry twice in 'delete,delete'"),
         ("listeners=127.0.0.1:9092", "-o: listeners wants NAME://HOST:PORT, not '127.0.0.1:9092'"),
         ("listeners=A://h:70000", "-o: listeners wants NAME://HOST:PORT, not 'A://h:70000'"),
         ("listeners=PLAINTEXT://::1:9092", "-o: listeners wants NAME://HOST:PORT, not 'PLAINTEXT://::1:9092'"),

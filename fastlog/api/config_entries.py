@@ -13,7 +13,7 @@ from itertools import dropwhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastlog.config import OPTIONS, TOPIC_OPTIONS, Option, Source, parse_topic_options, value_text
-from fastlog.errors import UsageError
+from fastlog.replication.topic_options import honoured
 
 if TYPE_CHECKING:
     from fastlog.config import Config
@@ -39,19 +39,14 @@ class Entry(NamedTuple):
 
 
 def topic_entries(config: Config, own: Mapping[str, str]) -> list[Entry]:
-    """Return every option of a topic by name; `own` are those that it has set itself. What it has no right to is not told."""
-    honoured = {}
-    for name, text in own.items():
-        try:
-            honoured.update(parse_topic_options({name: text}))
-        except UsageError:
-            continue
-    values = {**config.topic_defaults(), **honoured}
+    """Return every option of a topic by name; `own` are those that it has set itself, as far as they are in force."""
+    own_values = parse_topic_options(honoured(own)[0])
+    values = {**config.topic_defaults(), **own_values}
     entries = []
     for name in sorted(TOPIC_OPTIONS):
         value = value_text(values[name])
         synonyms = _synonyms(config, TOPIC_OPTIONS[name][0])
-        if name in honoured:
+        if name in own_values:
             assert value is not None
             synonyms = ((name, value, Source.TOPIC), *synonyms)
         entries.append(_entry(name, value, synonyms, TOPIC_OPTIONS[name][0], is_read_only=False))

@@ -30,8 +30,8 @@ from fastlog.metadata.topic_plan import MAX_PARTITIONS_PER_REQUEST, TopicWish
 from fastlog.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
 
 if TYPE_CHECKING:
-    from fastlog.config import Config
     from fastlog.env.reactor import Flow, Pending, Reactor
+    from fastlog.metadata.broker_options import BrokerOptions
     from fastlog.metadata.controller import NewTopic
     from fastlog.metadata.driver import ControllerDriver
     from fastlog.metadata.topic_plan import TopicPlanner
@@ -44,10 +44,10 @@ class CreateTopicsHandler:
     """Creates topics."""
 
     def __init__(
-        self, reactor: Reactor, config: Config, view: ClusterView, planner: TopicPlanner, driver: ControllerDriver
+        self, reactor: Reactor, options: BrokerOptions, view: ClusterView, planner: TopicPlanner, driver: ControllerDriver
     ) -> None:
         self._reactor = reactor
-        self._config = config
+        self._options = options
         self._view = view
         self._planner = planner
         self._driver = driver
@@ -102,11 +102,12 @@ class CreateTopicsHandler:
             return result
         result.num_partitions = len(topic.assignment)
         result.replication_factor = len(topic.assignment[0])
+        config = self._options.config
         result.configs = [
             CreateTopicsResponse.CreatableTopicConfigs(
-                name=entry.name, value=entry.value, config_source=strongest_source(self._config, entry.name, topic.config)
+                name=entry.name, value=entry.value, config_source=strongest_source(config, entry.name, topic.config)
             )
-            for entry in topic_entries(self._config, topic.config)
+            for entry in topic_entries(config, topic.config)
         ]
         return result
 

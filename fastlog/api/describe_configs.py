@@ -26,7 +26,7 @@ from fastlog.metadata.image import why_illegal_name
 from fastlog.wire.messages.describe_configs import DescribeConfigsRequest, DescribeConfigsResponse
 
 if TYPE_CHECKING:
-    from fastlog.config import Config
+    from fastlog.metadata.broker_options import BrokerOptions
     from fastlog.metadata.view import ClusterView
 
 Result = DescribeConfigsResponse.DescribeConfigsResult
@@ -35,8 +35,8 @@ Result = DescribeConfigsResponse.DescribeConfigsResult
 class DescribeConfigsHandler:
     """Tells of options."""
 
-    def __init__(self, config: Config, view: ClusterView) -> None:
-        self._config = config
+    def __init__(self, options: BrokerOptions, view: ClusterView) -> None:
+        self._options = options
         self._view = view
 
     def api(self) -> Api:
@@ -59,6 +59,7 @@ class DescribeConfigsHandler:
         return DescribeConfigsResponse(throttle_time_ms=context.throttle("request", 1), results=results)
 
     def _entries(self, context: RequestContext, resource_type: int, name: str) -> list[Entry]:
+        config = self._options.config
         if resource_type == RESOURCE_TOPIC:
             if not context.authorize(OPERATION_DESCRIBE_CONFIGS, ACL_TOPIC, name):
                 raise TopicAuthorizationFailed
@@ -68,12 +69,12 @@ class DescribeConfigsHandler:
             topic = self._view.image.topics.get(name)
             if topic is None:
                 raise UnknownTopicOrPartition(f"Topic '{name}' does not exist.")
-            return topic_entries(self._config, topic.config)
+            return topic_entries(config, topic.config)
         if resource_type == RESOURCE_BROKER:
             if not context.authorize(OPERATION_DESCRIBE_CONFIGS, RESOURCE_CLUSTER, CLUSTER_RESOURCE_NAME):
                 raise ClusterAuthorizationFailed
-            is_one = broker_of(name, self._config.broker_id) is not None
-            return broker_entries(self._config) if is_one else cluster_entries(self._config)
+            is_one = broker_of(name, config.broker_id) is not None
+            return broker_entries(config) if is_one else cluster_entries(config)
         raise unsupported(resource_type)
 
     def refuse(self, context: RequestContext, request: Any, error: KafkaError) -> DescribeConfigsResponse:

@@ -20,7 +20,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ class Server:
         self._connections: dict[Connection, None] = {}
         self._count_by_host: dict[str, int] = {}
         self._listeners: dict[Listener, Callable[[int], None]] = {}
-        self._accepting = accepting
+        self._accepting = self._started = accepting
         self._backoff_ms = 0
         self._trim_again_ns = 0
         self._stopped: dict[Connection, None] = {}  # by shortage of memory, in the order in which they were stopped
@@ -117,8 +117,15 @@ class Server:
 
     def start_accepting(self) -> None:
         """Let in who waits in the backlog, and everybody from now on."""
+        self._started = True
         if not self._accepting and not self._closed:
             self._set_accepting(True)
+
+    def limit_connections(self, max_connections: int, max_connections_per_ip: int) -> None:
+        """Allow so many connections from now on; those that are there stay."""
+        self.limits = replace(self.limits, max_connections=max_connections, max_connections_per_ip=max_connections_per_ip)
+        if self._started and not self._accepting and not self._backoff_ms:
+            self._accept_again()
 
     def close(self) -> None:
         """Stop listening and close every connection."""

@@ -134,7 +134,7 @@ def with_changes(image: Image, changes: Sequence[Change]) -> Image:
 def create_topic(topic: NewTopic) -> list[Operation]:
     """Return what writes a topic down, as one transaction; the controller brings its partitions online afterwards."""
     return [
-        Create(layout.topic_config_path(topic.name), layout.encode_topic_config(topic.config)),
+        Create(layout.topic_config_path(topic.name), layout.encode_config(topic.config)),
         Create(layout.topic_path(topic.name), layout.encode_topic(topic.id, topic.assignment)),
     ]
 

@@ -52,6 +52,9 @@ class Replicas(Protocol):
     def lead(self, changes: Sequence[Change]) -> Pending[Mapping[tuple[str, int], Exception]]:
         """Make the partitions what the changes say, with logs where they need them; return those that failed, and why."""
 
+    def configure(self, topic: Topic) -> None:
+        """Put a topic's options in force."""
+
     def delete(self, topics: Sequence[Topic]) -> Pending[None]:
         """Stop all partitions of topics and put their logs out of reach, durably."""
 
@@ -117,6 +120,10 @@ class ControllerDriver:
         now, but some of their logs could not be made; NotController.
         """
         return self._reactor.spawn(self._create_partitions(name, present, added))
+
+    def read_topic_config(self, name: str) -> Pending[None]:
+        """Read a topic's options anew; completes when they are in force. A topic that is not known is left alone."""
+        return self._handle(lambda: self._topic_config_changed(name))
 
     def _create_topic(self, topic: NewTopic) -> Generator[Pending[Any], Any, Topic]:
         self._check_active()
@@ -351,6 +358,23 @@ class ControllerDriver:
         if count != present:
             raise InvalidPartitions(f"Topic '{name}' has {count} partition(s) by now, not {present}.")
 
+    def _topic_config_changed(self, name: str) -> Flow:
+        topic = self._view.image.topics.get(name)
+        if topic is None:
+            return
+        config: dict[str, str] = {}
+        try:
+            data, _ = yield self._client.get(layout.topic_config_path(name))
+            config = layout.decode_config(layout.topic_entity(name), data)
+        except NoNode:
+            pass
+        except layout.BadZnode as error:
+            logger.error("%s: the topic's options stay as they were", error)
+            return
+        topic = topic._replace(config=config)
+        self._replicas.configure(topic)
+        self._view.publish(self._view.image.with_topics([topic]))
+
     def _deletions_changed(self) -> Flow:
         names, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
         for name in names:
@@ -394,7 +418,7 @@ class ControllerDriver:
                 topic_data, topic_stat = yield topic_answer
             try:
                 config_data, _ = yield config_answer
-                config = layout.decode_topic_config(name, config_data)
+                config = layout.decode_config(layout.topic_entity(name), config_data)
             except NoNode:
                 pass
             except layout.BadZnode as error:

@@ -18,6 +18,8 @@ from fastlog.metadata.image import Broker, Endpoint, Partition
 BROKER_IDS: Final = "/brokers/ids"
 TOPICS: Final = "/brokers/topics"
 TOPIC_CONFIGS: Final = "/config/topics"
+BROKER_CONFIGS: Final = "/config/brokers"
+CONFIG_CHANGES: Final = "/config/changes"
 DELETE_TOPICS: Final = "/admin/delete_topics"
 CONTROLLER: Final = "/controller"
 CONTROLLER_EPOCH: Final = "/controller_epoch"
@@ -47,6 +49,12 @@ PERSISTENT_PATHS: Final = (
 )
 """What a broker makes sure of at its start, parents first. These znodes have no data."""
 
+ALL_BROKERS: Final = "<default>"
+"""What stands in the place of a broker's id where options are every broker's."""
+
+CONFIG_CHANGE: Final = f"{CONFIG_CHANGES}/config_change_"
+"""How the paths of announced changes begin; the coordinator numbers them."""
+
 FIRST_CONTROLLER_EPOCH: Final = 0
 """What `/controller_epoch` holds before the first election."""
 
@@ -60,6 +68,28 @@ class BadZnode(FastlogError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"coordinator: {path} {reason}")
         self.path = path
+
+
+class Entity(NamedTuple):
+    """Something that has options of its own: a kind (`topics`, `brokers`) and a name."""
+
+    kind: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The path of its options."""
+        return f"/config/{self.kind}/{self.name}"
+
+
+def topic_entity(topic: str) -> Entity:
+    """Return a topic as something that has options."""
+    return Entity("topics", topic)
+
+
+def broker_entity(broker_id: int | None) -> Entity:
+    """Return a broker, or all of them where no id is given, as something that has options."""
+    return Entity("brokers", ALL_BROKERS if broker_id is None else str(broker_id))
 
 
 class ProducerIdBlock(NamedTuple):
@@ -100,7 +130,7 @@ def state_path(topic: str, partition: int) -> str:
 
 def topic_config_path(topic: str) -> str:
     """Return the path of a topic's own options."""
-    return f"{TOPIC_CONFIGS}/{topic}"
+    return topic_entity(topic).path
 
 
 def delete_topic_path(topic: str) -> str:
@@ -196,9 +226,14 @@ def encode_controller_epoch(epoch: int) -> bytes:
     return str(epoch).encode()
 
 
-def encode_topic_config(config: Mapping[str, str]) -> bytes:
-    """Return what `/config/topics/T` holds."""
+def encode_config(config: Mapping[str, str]) -> bytes:
+    """Return what `/config/topics/T` and `/config/brokers/N` hold."""
     return _json({"version": 1, "config": dict(sorted(config.items()))})
+
+
+def encode_config_change(entity: Entity) -> bytes:
+    """Return what announces that something's options are other ones now."""
+    return _json({"version": 2, "entity_path": f"{entity.kind}/{entity.name}"})
 
 
 def encode_cluster_id(cluster_id: str) -> bytes:
@@ -316,13 +351,24 @@ def decode_controller_epoch(data: bytes | None) -> int:
         raise BadZnode(CONTROLLER_EPOCH, f"holds {data!r} and no number") from None
 
 
-def decode_topic_config(topic: str, data: bytes | None) -> dict[str, str]:
-    """Return a topic's own options."""
-    path = topic_config_path(topic)
-    config = _object(path, data).get("config")
+def decode_config(entity: Entity, data: bytes | None) -> dict[str, str]:
+    """Return the options of a topic or broker."""
+    config = _object(entity.path, data).get("config")
     if not isinstance(config, dict) or not all(isinstance(value, str) for value in config.values()):
-        raise BadZnode(path, "has no config")
+        raise BadZnode(entity.path, "has no config")
     return config
+
+
+def decode_config_change(path: str, data: bytes | None) -> Entity:
+    """Return whose options an announcement is about; version 1, of old Kafkas, tells kind and name apart."""
+    fields = _object(path, data)
+    if fields.get("version") == 1:
+        kind, name = fields.get("entity_type"), fields.get("entity_name")
+    else:
+        kind, _, name = str(fields.get("entity_path")).partition("/")
+    if not isinstance(kind, str) or not isinstance(name, str) or not kind or not name:
+        raise BadZnode(path, "has no entity")
+    return Entity(kind, name)
 
 
 def decode_cluster_id(data: bytes | None) -> str:

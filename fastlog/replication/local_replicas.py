@@ -46,6 +46,19 @@ class LocalReplicas:
         """Make the partitions what the changes say, with logs where they need them; return those that failed, and why."""
         return self._reactor.spawn(self._lead(changes))
 
+    def configure(self, topic: Topic) -> None:
+        """Put a topic's options in force."""
+        self._options.learn(topic.name, topic.config)
+        for index in range(len(topic.partitions)):
+            partition = self._partitions.get(topic.name, index)
+            if partition is not None:
+                partition.log.configure(self._options.log_config_for(topic.name))
+
+    def configure_all(self) -> None:
+        """Put in force what the broker's own options mean for the logs of all topics."""
+        for partition in self._partitions:
+            partition.log.configure(self._options.log_config_for(partition.topic))
+
     def delete(self, topics: Sequence[Topic]) -> Pending[None]:
         """Stop all partitions of topics and put their logs out of reach, durably."""
         return self._reactor.spawn(self._delete(topics))

@@ -85,9 +85,13 @@ class Durability:
         self.acknowledged_end_offset = end_offset
 
     def configure(self, flush_messages: int, flush_ms: int) -> None:
-        """Take over options that changed."""
+        """Take over options that changed; what waits for a flush already waits no longer than the new ones allow."""
+        is_sooner = flush_ms < self._flush_ms
         self._flush_messages = flush_messages
         self._flush_ms = flush_ms
+        if is_sooner and self.recovery_point < self._end_offset:
+            self._timer_runs = True
+            self._environment.call_later(flush_ms, self._flush_due)
 
     def segment_opened(self, active: SegmentFiles, *, names_unsynced: bool) -> None:
         """Appends go to `active` from now on."""

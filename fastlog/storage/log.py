@@ -85,6 +85,8 @@ class Log:
         "_before_max_ms",
         "_dirty",
         "_epochs_file",
+        "_index_bytes",
+        "_index_interval_bytes",
         "_max_message_bytes",
         "_next_offset",
         "_offset_limit",
@@ -198,14 +200,16 @@ class Log:
         return f"<Log {self.topic}-{self.partition} [{self.log_start_offset}, {self.log_end_offset})>"
 
     def configure(self, config: LogConfig) -> None:
-        """Take over other options; what is on disk already stays as it is."""
+        """Take over other options. What is on disk stays as it is, and so do the active segment's indexes."""
         self.config = config
         self._max_message_bytes = config.max_message_bytes
         self._stamps_records = config.message_timestamp_type == LOG_APPEND_TIME
         self._before_max_ms = config.message_timestamp_before_max_ms
         self._after_max_ms = config.message_timestamp_after_max_ms
         self.durability.configure(config.flush_messages, config.flush_ms)
-        self._room_bytes = -1  # computed anew by the next append
+        self._room_bytes = -1  # computed anew by the next append, and so is when the segment is too old for another
+        if self._staged_end_bytes:
+            self._roll_timestamp_ms = ROLL_TIME_UNKNOWN
         # Whatever else `stage` does by the options has to be ruled out here: `stage_run` does none of it.
         self._takes_runs = not self._stamps_records and self._before_max_ms == MAX_INT64
 
@@ -421,18 +425,21 @@ class Log:
                 raise KafkaStorageError(f"no new segment: {error.strerror}") from None
             end_bytes = size
             entries_left = self._index_entries_left()
-        self._room_bytes = min(config.segment_bytes, end_bytes + max(0, entries_left - 1) * config.index_interval_bytes)
+        self._room_bytes = min(config.segment_bytes, end_bytes + max(0, entries_left - 1) * self._index_interval_bytes)
 
     def _index_entries_left(self) -> int:
         """How many batches may be indexed yet; of the time index one entry is kept for the segment's last timestamp."""
-        active, room_bytes = self._active, self.config.segment_index_bytes
+        active, room_bytes = self._active, self._index_bytes
         return min(
             room_bytes // OFFSET_ENTRY_BYTES - active.offset_index.count,
             room_bytes // TIME_ENTRY_BYTES - 1 - active.time_index.count,
         )
 
     def _find_roll_timestamp(self) -> None:
-        """A segment of an earlier start: its age counts from its first batch, which is looked at when the first append comes."""
+        """A segment of an earlier start, or under other options: its age counts from its first batch, which is looked at here."""
+        if not self._active.size_bytes:
+            self._first_batch_staged(self._staged[0].max_timestamp_ms)
+            return
         header = self._active.log.pread(BATCH_OVERHEAD_BYTES, 0)
         self._roll_timestamp_ms = MAX_INT64
         if len(header) == BATCH_OVERHEAD_BYTES:
@@ -534,6 +541,7 @@ class Log:
         self._offset_limit = active.base_offset + MAX_RELATIVE_OFFSET
         self._roll_timestamp_ms = ROLL_TIME_UNKNOWN if active.size_bytes else MAX_INT64
         self._room_bytes = -1
+        self._index_bytes, self._index_interval_bytes = self.config.segment_index_bytes, self.config.index_interval_bytes
         self._reserve_at_bytes = active.size_bytes + RESERVE_AFTER_BYTES
         if self.config.preallocate and not active.size_bytes:
             self._reserve((0, min(RESERVATION_BYTES, self.config.segment_bytes)))

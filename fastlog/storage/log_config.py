@@ -43,7 +43,7 @@ class LogConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be honoured; raises UsageError that names the option."""
-        if self.cleanup_policy != "delete":
+        if self.cleanup_policy not in ("delete", ""):
             raise UsageError(f"cleanup.policy={self.cleanup_policy} is not supported yet: use cleanup.policy=delete")
         if self.compression_type != "producer":
             raise UsageError(f"compression.type={self.compression_type} is not supported yet: use compression.type=producer")

@@ -115,3 +115,19 @@ def test_requests_and_times_are_counted(rig):
     assert times.count == 3
     assert rig.values()["kafka.server:type=socket-server-metrics,name=incoming-byte-total"] > 0
     assert rig.values()["kafka.server:type=socket-server-metrics,name=outgoing-byte-total"] > 0
+
+
+def test_limits_may_change(make_rig):
+    rig = make_rig(limits=Limits(max_connections=1))
+    clients = [rig.connect(f"10.0.0.{number}") for number in range(4)]
+    rig.settle()
+    assert len(rig.listener.waiting) == 3
+    rig.server.limit_connections(3, 10)
+    rig.settle()
+    assert rig.listener.waiting == [clients[3].transport]
+    rig.server.limit_connections(2, 10)
+    assert not any(client.closed for client in clients), "those that are there stay"
+    rig.server.limit_connections(10, 1)
+    again = rig.connect("10.0.0.1")
+    rig.settle()
+    assert again.closed and not clients[3].closed

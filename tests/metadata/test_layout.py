@@ -20,6 +20,8 @@ KAFKA_TOPIC = (
 KAFKA_STATE = b'{"controller_epoch":1,"leader":1,"version":1,"leader_epoch":0,"isr":[1]}'
 KAFKA_CONTROLLER = b'{"version":2,"brokerid":1,"timestamp":"1795372164121","kraftControllerEpoch":-1}'
 KAFKA_CONFIG = b'{"version":1,"config":{"cleanup.policy":"compact","retention.ms":"1000"}}'
+KAFKA_BROKER_CONFIG = b'{"version":1,"config":{"log.retention.ms":"7"}}'
+KAFKA_CONFIG_CHANGE = b'{"version":2,"entity_path":"topics/conf"}'
 KAFKA_CLUSTER_ID = b'{"version":"1","id":"W9xFwbjfREqsSjM9Rjxkbw"}'
 KAFKA_PRODUCER_IDS = b'{"version":1,"broker":1,"block_start":"0","block_end":"999"}'
 KAFKA_FEATURE = b'{"features":{},"version":2,"status":1}'
@@ -40,8 +42,10 @@ def test_writes_what_kafka_writes():
     assert layout.encode_state(STATE) == KAFKA_STATE
     assert layout.encode_controller(1, 1795372164121) == KAFKA_CONTROLLER
     assert layout.encode_controller_epoch(1) == b"1"
-    assert layout.encode_topic_config({"retention.ms": "1000", "cleanup.policy": "compact"}) == KAFKA_CONFIG
-    assert layout.encode_topic_config({}) == b'{"version":1,"config":{}}'
+    assert layout.encode_config({"retention.ms": "1000", "cleanup.policy": "compact"}) == KAFKA_CONFIG
+    assert layout.encode_config({}) == b'{"version":1,"config":{}}'
+    assert layout.encode_config({"log.retention.ms": "7"}) == KAFKA_BROKER_CONFIG
+    assert layout.encode_config_change(layout.topic_entity("conf")) == KAFKA_CONFIG_CHANGE
     assert layout.encode_cluster_id("W9xFwbjfREqsSjM9Rjxkbw") == KAFKA_CLUSTER_ID
     assert layout.encode_producer_ids(layout.ProducerIdBlock(1, 0, 999)) == KAFKA_PRODUCER_IDS
     assert layout.encode_feature() == KAFKA_FEATURE
@@ -54,7 +58,14 @@ def test_reads_what_kafka_writes():
     assert layout.decode_state("plain", 0, (1,), KAFKA_STATE, 0, 38) == STATE
     assert layout.decode_controller(KAFKA_CONTROLLER) == 1
     assert layout.decode_controller_epoch(b"1") == 1
-    assert layout.decode_topic_config("conf", KAFKA_CONFIG) == {"cleanup.policy": "compact", "retention.ms": "1000"}
+    assert layout.decode_config(layout.topic_entity("conf"), KAFKA_CONFIG) == {
+        "cleanup.policy": "compact",
+        "retention.ms": "1000",
+    }
+    assert layout.decode_config(layout.broker_entity(1), KAFKA_BROKER_CONFIG) == {"log.retention.ms": "7"}
+    assert layout.decode_config_change("/c", KAFKA_CONFIG_CHANGE) == layout.topic_entity("conf")
+    old = b'{"version":1,"entity_type":"topics","entity_name":"conf"}'
+    assert layout.decode_config_change("/c", old) == layout.topic_entity("conf")
     assert layout.decode_cluster_id(KAFKA_CLUSTER_ID) == "W9xFwbjfREqsSjM9Rjxkbw"
     assert layout.decode_producer_ids(KAFKA_PRODUCER_IDS) == layout.ProducerIdBlock(1, 0, 999)
     assert layout.decode_producer_ids(None) is None
@@ -67,6 +78,9 @@ def test_paths_are_kafkas():
     assert layout.partition_path("t", 11) == "/brokers/topics/t/partitions/11"
     assert layout.state_path("t", 11) == "/brokers/topics/t/partitions/11/state"
     assert layout.topic_config_path("t") == "/config/topics/t"
+    assert layout.broker_entity(1).path == "/config/brokers/1"
+    assert layout.broker_entity(None).path == "/config/brokers/<default>"
+    assert layout.CONFIG_CHANGE == "/config/changes/config_change_"
     assert layout.delete_topic_path("t") == "/admin/delete_topics/t"
 
 
@@ -116,7 +130,9 @@ def test_a_broker_with_many_listeners_and_a_rack():
         (layout.decode_controller_epoch, None),
         (lambda data: layout.decode_broker(1, 1, data), b'{"endpoints":["nonsense"]}'),
         (lambda data: layout.decode_broker(1, 1, data), b'{"endpoints":3}'),
-        (lambda data: layout.decode_topic_config("t", data), b'{"config":{"a":1}}'),
+        (lambda data: layout.decode_config(layout.topic_entity("t"), data), b'{"config":{"a":1}}'),
+        (lambda data: layout.decode_config_change("/c", data), b'{"version":2,"entity_path":"topics"}'),
+        (lambda data: layout.decode_config_change("/c", data), b'{"version":1,"entity_type":3,"entity_name":"t"}'),
         (layout.decode_cluster_id, b'{"id":""}'),
         (layout.decode_producer_ids, b'{"broker":1}'),
     ],

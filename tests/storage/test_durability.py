@@ -1,5 +1,6 @@
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,20 @@ def test_flush_ms(opened, batch):
     storage.timers.advance(50)
     storage.flusher.run()
     assert log.recovery_point == 3
+
+
+def test_flush_ms_that_becomes_shorter_counts_for_what_waits(opened, batch):
+    storage, log = opened(flush_ms=100_000)
+    storage.append(log, batch())
+    log.configure(replace(log.config, flush_ms=50))
+    storage.timers.advance(50)
+    storage.flusher.run()
+    assert log.recovery_point == 1
+    log.configure(replace(log.config, flush_messages=1))
+    storage.append(log, batch())
+    assert (log.acknowledged_end_offset, log.log_end_offset) == (1, 2)
+    storage.flusher.run()
+    assert log.acknowledged_end_offset == 2
 
 
 def test_a_failed_fsync_fences_the_directory_and_is_not_tried_again(opened, batch):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -291,3 +292,39 @@ def test_after_a_cut_under_living_regions_the_new_file_is_flushed(opened, batch)
     files = log._active_files.files()
     assert files[0] is log._active.log is not old
     assert len(bytes(memoryview(region))) == 2 * BATCH_BYTES
+
+
+def test_a_change_of_options_counts_for_the_active_segment(opened, batch, read):
+    storage, log = opened()
+    fill(storage, log, batch, 2)
+    log.configure(replace(log.config, segment_bytes=2 * BATCH_BYTES))
+    fill(storage, log, batch, 1)
+    assert log.segment_base_offsets == [0, 2]
+    log.configure(replace(log.config, segment_bytes=1 << 30, segment_ms=1000))
+    storage.append(log, batch(timestamp_ms=NOW + 1000))
+    assert log.segment_base_offsets == [0, 2]
+    storage.append(log, batch(timestamp_ms=NOW + 1001))
+    assert log.segment_base_offsets == [0, 2, 4]
+    log.configure(replace(log.config, max_message_bytes=10))
+    assert storage.append(log, batch())[0].error == errors.MessageTooLarge.code
+
+
+def test_options_that_change_within_a_turn(opened, batch):
+    storage, log = opened()
+    log.stage(batch(timestamp_ms=NOW), 0)
+    log.configure(replace(log.config, segment_ms=1000))
+    storage.append(log, batch(timestamp_ms=NOW + 1000))
+    assert log.segment_base_offsets == [0]
+    storage.append(log, batch(timestamp_ms=NOW + 1001))
+    assert log.segment_base_offsets == [0, 2]
+
+
+def test_indexes_keep_the_options_that_they_were_made_under(opened, batch, read):
+    storage, log = opened(segment_index_bytes=60, index_interval_bytes=1)
+    log.configure(replace(log.config, index_interval_bytes=1 << 30, segment_index_bytes=1 << 20))
+    for number in range(20):
+        assert storage.append(log, batch(timestamp_ms=NOW + number))[0].error == 0
+    log.high_watermark = 20
+    assert log.segment_count == 2, "the first is full after some batches, the second would take a thousand million"
+    assert os.stat(f"{log.path}/{0:020d}.timeindex").st_size <= 60
+    assert [offset for offset, _ in read(log)] == list(range(20))

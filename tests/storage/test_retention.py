@@ -48,3 +48,8 @@ def test_segments_are_looked_at_no_further_than_needed():
         raise AssertionError("the first one stays, so the second does not matter")
 
     assert expired_count(facts(), 300, LogConfig(retention_ms=1000), NOW, 0, 100) == 0
+
+
+def test_without_a_cleanup_policy_only_what_lies_below_the_log_start_goes():
+    assert count(SEGMENTS, cleanup_policy="", retention_ms=0, retention_bytes=0) == 0
+    assert count(SEGMENTS, cleanup_policy="", start=20, retention_ms=0) == 2
