@@ -59,7 +59,14 @@ lint: build $(VENV)/.ready-for-lint $(VENV)/.ready-for-test ## style, imports, t
 
 JARS := .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done .cache/zookeeper-jars/.done
 
-conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) ## real clients and real servers (needs java, mvn, kcat)
+.cache/kafka-python-2.3/.done: tests/conformance/clients/python/kafka-python-2.3.txt $(VENV)/.ready
+	$(PY) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+CLIENTS := .cache/kafka-python-2.3/.done
+
+conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) $(CLIENTS) ## real clients and real servers (needs java, mvn, kcat)
 	$(PY) -m pytest -q tests/conformance
 
 bench: build $(VENV)/.ready-for-oracles ## every figure of the README

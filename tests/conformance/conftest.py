@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -14,12 +15,44 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import client_matrix
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
+CACHE = ROOT / ".cache"
 STOP_TIMEOUT_S = 30
+
+
+VERSIONS: dict[str, str] = {}
+"""Versions of the clients that this run drove, as they told them."""
+OUTCOMES: dict[str, str] = {}
+"""Outcome of each cell of the matrix that this run tested, by the test's id."""
+
+
+def cell_id(client: str, feature: str) -> str:
+    """Return the test id of a cell."""
+    return f"{client}-{feature}".replace(" ", "-")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what became of each cell."""
+    if "::test_client[" in report.nodeid and (report.when == "call" or report.failed):
+        OUTCOMES[report.nodeid.partition("[")[2].removesuffix("]")] = "yes" if report.passed else "FAILED"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the matrix of this run; what it didn't test stays empty."""
+    if not OUTCOMES:
+        return
+
+    def cell(client: str, feature: str) -> str:
+        return OUTCOMES.get(cell_id(client, feature), "" if feature in client_matrix.CLIENTS[client].features else "–")
+
+    terminalreporter.section("clients")
+    terminalreporter.write_line(client_matrix.render(cell))
+    terminalreporter.write_line("versions: " + ", ".join(f"{client} {version}" for client, version in VERSIONS.items()))
 
 
 class Broker:
@@ -125,6 +158,94 @@ def read_all() -> Callable[..., list[Message]]:
             consumer.close()
 
     return read
+
+
+class Driver:
+    """One client's program (see `clients/`): requests go in, a line each, and answers come out."""
+
+    def __init__(self, command: Sequence[str], directory: pathlib.Path, log: pathlib.Path) -> None:
+        self.log = log
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+
+    def _answer(self, operation: str, parameters: dict[str, object]) -> dict[str, dict[str, object]]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"op": operation, **parameters}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            pytest.fail(f"the driver ended: {self.log.read_text()[-4_000:]}")
+        return json.loads(line)  # type: ignore[no-any-return]
+
+    def __call__(self, operation: str, **parameters: object) -> dict[str, object]:
+        """Have an operation done; its failure is the test's."""
+        answer = self._answer(operation, parameters)
+        assert "ok" in answer, f"{operation}: {answer}\n{self.log.read_text()[-2_000:]}"
+        return answer["ok"]
+
+    def refused(self, operation: str, **parameters: object) -> dict[str, object]:
+        """Ask for what cannot be done, and return the error that the client tells of: its Kafka `code` and `message`."""
+        answer = self._answer(operation, parameters)
+        assert "error" in answer, f"{operation}: {str(answer)[:2_000]}"
+        return answer["error"]
+
+    def end(self) -> None:
+        """Close its input, upon which it ends."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One broker for all tests that keep to topics of their own."""
+    started = Broker(tmp_path_factory.mktemp("shared") / "data")
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def drivers(shared_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Driver]]:
+    """Return a function that returns the running driver of a client, by the client's name in the matrix."""
+    logs = tmp_path_factory.mktemp("drivers")
+    running: dict[str, Driver] = {}
+
+    def driver(client: str) -> Driver:
+        found = running.get(client)
+        if found is None or found.process.poll() is not None:
+            command, directory = driver_command(client)
+            found = Driver([*command, shared_broker.bootstrap], directory, logs / f"{client.replace(' ', '-')}.log")
+            VERSIONS[client] = str(found("version")["version"])
+            running[client] = found
+        return found
+
+    yield driver
+    for one in running.values():
+        one.end()
+
+
+def driver_command(client: str) -> tuple[list[str], pathlib.Path]:
+    """Return how a client's driver is started, and where; `make conformance` has built it."""
+    python = HERE / "clients" / "python"
+    if client == "kafka-python 2.3":
+        return [str(CACHE / "kafka-python-2.3" / "bin" / "python"), "kafka_python_driver.py"], python
+    scripts = {
+        "confluent-kafka": "confluent_kafka_driver.py",
+        "kafka-python 3": "kafka_python_driver.py",
+        "aiokafka": "aiokafka_driver.py",
+        "kcat": "kcat_driver.py",
+    }
+    return [sys.executable, scripts[client]], python
 
 
 class Java:

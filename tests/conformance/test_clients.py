@@ -1,77 +1,12 @@
-"""kcat, confluent-kafka and kafka-python: each produces with every codec it has and reads back."""
+"""What single clients do besides what `test_client_matrix.py` asks of all: kcat's lines, confluent-kafka's batches of topics."""
 
 from __future__ import annotations
 
 import subprocess
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from kafka import KafkaConsumer, KafkaProducer
-from kafka import TopicPartition as KafkaPythonPartition
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(180)]
-
-CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-# Every shape a record can have: null and empty keys and values, headers with null and binary values, a large value.
-SHAPES: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = [
-    (None, b"only a value", []),
-    (b"key", b"value", []),
-    (b"key", None, []),
-    (b"", b"", []),
-    (b"k\x00\xff", bytes(range(256)), [("h", b"1"), ("h", b"2"), ("none", None), ("empty", b"")]),
-    (b"large", b"x" * 700_000, []),
-]
-
-
-@pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("idempotent", [False, True])
-def test_confluent_kafka_round_trip(broker, codec, idempotent) -> None:
-    broker.topic("shapes")
-    offsets: list[int] = []
-
-    def on_delivery(error: object, message: object) -> None:
-        assert error is None
-        offsets.append(message.offset())  # type: ignore[attr-defined]
-
-    settings = {"bootstrap.servers": broker.bootstrap, "compression.type": codec, "enable.idempotence": idempotent}
-    producer = Producer(settings)
-    for key, value, headers in SHAPES:
-        producer.produce("shapes", value, key, headers=headers, on_delivery=on_delivery)
-    assert producer.flush(30) == 0
-    assert offsets == list(range(len(SHAPES)))
-
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "unused", "enable.auto.commit": False})
-    consumer.assign([TopicPartition("shapes", 0, 0)])
-    messages = [consumer.poll(30) for _ in SHAPES]
-    consumer.close()
-    assert [m.error() for m in messages] == [None] * len(SHAPES)
-    assert [(m.key(), m.value(), m.headers() or []) for m in messages] == SHAPES
-    assert [m.offset() for m in messages] == list(range(len(SHAPES)))
-
-
-@pytest.mark.parametrize("codec", [None, "gzip", "snappy", "lz4", "zstd"])
-@pytest.mark.parametrize("idempotent", [False, True])
-def test_kafka_python_round_trip(broker, codec, idempotent) -> None:
-    broker.topic("shapes")
-    producer = KafkaProducer(
-        bootstrap_servers=broker.bootstrap, compression_type=codec, enable_idempotence=idempotent, acks="all"
-    )
-    # This client takes no null header values.
-    shapes = [(key, value, [one for one in headers if one[1] is not None]) for key, value, headers in SHAPES]
-    futures = [producer.send("shapes", value, key, headers) for key, value, headers in shapes]
-    assert [future.get(30).offset for future in futures] == list(range(len(SHAPES)))
-    producer.close()
-
-    partition = KafkaPythonPartition("shapes", 0)
-    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap, consumer_timeout_ms=30_000, enable_auto_commit=False)
-    consumer.assign([partition])
-    consumer.seek_to_beginning(partition)
-    records = [next(consumer) for _ in SHAPES]
-    assert [(r.key, r.value, list(r.headers)) for r in records] == shapes
-    assert consumer.end_offsets([partition]) == {partition: len(SHAPES)}
-    middle = records[3].timestamp
-    assert consumer.offsets_for_times({partition: middle})[partition].timestamp == middle
-    consumer.close()
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])

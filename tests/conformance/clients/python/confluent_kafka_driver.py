@@ -1,0 +1,185 @@
+"""confluent-kafka (librdkafka)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
+from driver import decoded, decoded_headers, record_answer, serve
+
+BOOTSTRAP = {"bootstrap.servers": sys.argv[1]}
+TIMEOUT_S = 30
+admin = AdminClient(BOOTSTRAP)
+
+
+def version(_: dict[str, Any]) -> Any:
+    return {"version": confluent_kafka.__version__}
+
+
+def produce(request: dict[str, Any]) -> Any:
+    producer = Producer(
+        BOOTSTRAP
+        | {
+            "compression.type": request["codec"],
+            "acks": request["acks"],
+            "enable.idempotence": request["idempotent"],
+            "linger.ms": 50,
+            "message.timeout.ms": TIMEOUT_S * 1000,
+            "message.max.bytes": 20_000_000,
+        }
+    )
+    offsets: list[int | None] = []
+
+    def on_delivery(error: Any, message: Message) -> None:
+        if error is not None:
+            raise KafkaException(error)
+        offsets.append(message.offset())
+
+    for record in request["records"]:
+        extra = {} if record.get("timestamp") is None else {"timestamp": record["timestamp"]}
+        producer.produce(
+            request["topic"],
+            decoded(record["value"]),
+            decoded(record["key"]),
+            request["partition"],
+            headers=decoded_headers(record),
+            on_delivery=on_delivery,
+            **extra,
+        )
+    if producer.flush(TIMEOUT_S):
+        raise TimeoutError("records are left in the producer")
+    return {"offsets": offsets}
+
+
+def consume(request: dict[str, Any]) -> Any:
+    consumer = Consumer(BOOTSTRAP | {"group.id": "unused", "enable.auto.commit": False, "auto.offset.reset": "error"})
+    try:
+        start = TopicPartition(request["topic"], request["partition"], confluent_kafka.OFFSET_BEGINNING)
+        if "offset" in request:
+            start.offset = request["offset"]
+        if "time" in request:
+            start.offset = request["time"]
+            (start,) = consumer.offsets_for_times([start], TIMEOUT_S)
+        consumer.assign([start])
+        records: list[dict[str, Any]] = []
+        while len(records) < request["count"]:
+            message = consumer.poll(TIMEOUT_S)
+            if message is None:
+                raise TimeoutError(f"{len(records)} of {request['count']} records came")
+            if message.error():
+                raise KafkaException(message.error())
+            records.append(
+                record_answer(message.offset(), message.timestamp()[1], message.key(), message.value(), message.headers())
+            )
+        return {"records": records}
+    finally:
+        consumer.close()
+
+
+def list_offset(request: dict[str, Any]) -> Any:
+    at = request["at"]
+    specs = {"earliest": OffsetSpec.earliest, "latest": OffsetSpec.latest}
+    spec = specs[at]() if at in specs else OffsetSpec.for_timestamp(at)
+    (future,) = admin.list_offsets({TopicPartition(request["topic"], request["partition"]): spec}).values()
+    return {"offset": future.result(TIMEOUT_S).offset}
+
+
+def create_topic(request: dict[str, Any]) -> Any:
+    topic = NewTopic(request["topic"], request["partitions"], 1, config=request["configs"])
+    admin.create_topics([topic])[request["topic"]].result(TIMEOUT_S)
+    return {}
+
+
+def list_topics(_: dict[str, Any]) -> Any:
+    return {"topics": sorted(admin.list_topics(timeout=TIMEOUT_S).topics)}
+
+
+def describe_topic(request: dict[str, Any]) -> Any:
+    (future,) = admin.describe_topics(TopicCollection([request["topic"]])).values()
+    partitions = future.result(TIMEOUT_S).partitions
+    return {
+        "partitions": [
+            [one.id, one.leader.id, [node.id for node in one.replicas], [node.id for node in one.isr]] for one in partitions
+        ]
+    }
+
+
+def delete_topic(request: dict[str, Any]) -> Any:
+    admin.delete_topics([request["topic"]])[request["topic"]].result(TIMEOUT_S)
+    return {}
+
+
+def create_partitions(request: dict[str, Any]) -> Any:
+    admin.create_partitions([NewPartitions(request["topic"], request["total"])])[request["topic"]].result(TIMEOUT_S)
+    return {}
+
+
+def delete_records(request: dict[str, Any]) -> Any:
+    (future,) = admin.delete_records([TopicPartition(request["topic"], request["partition"], request["before"])]).values()
+    return {"low_watermark": future.result(TIMEOUT_S).low_watermark}
+
+
+def _resource(request: dict[str, Any], **options: Any) -> ConfigResource:
+    return ConfigResource(ConfigResource.Type[request["type"].upper()], request["name"], **options)
+
+
+def describe_configs(request: dict[str, Any]) -> Any:
+    (future,) = admin.describe_configs([_resource(request)]).values()
+    return {"configs": {entry.name: entry.value for entry in future.result(TIMEOUT_S).values()}}
+
+
+def alter_configs(request: dict[str, Any]) -> Any:
+    (future,) = admin.alter_configs([_resource(request, set_config=request["set"])]).values()
+    future.result(TIMEOUT_S)
+    return {}
+
+
+def incremental_alter_configs(request: dict[str, Any]) -> Any:
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in request["set"].items()]
+    entries += [ConfigEntry(name, None, incremental_operation=AlterConfigOpType.DELETE) for name in request["delete"]]
+    (future,) = admin.incremental_alter_configs([_resource(request, incremental_configs=entries)]).values()
+    future.result(TIMEOUT_S)
+    return {}
+
+
+def describe_cluster(_: dict[str, Any]) -> Any:
+    cluster = admin.describe_cluster().result(TIMEOUT_S)
+    return {
+        "cluster_id": cluster.cluster_id,
+        "controller": cluster.controller.id,
+        "brokers": [[node.id, node.host, node.port] for node in cluster.nodes],
+    }
+
+
+def error_code(error: Exception) -> int | None:
+    return error.args[0].code() if isinstance(error, KafkaException) else None
+
+
+OPERATIONS = [
+    version,
+    produce,
+    consume,
+    list_offset,
+    create_topic,
+    list_topics,
+    describe_topic,
+    delete_topic,
+    create_partitions,
+    delete_records,
+    describe_configs,
+    alter_configs,
+    incremental_alter_configs,
+    describe_cluster,
+]
+serve({operation.__name__: operation for operation in OPERATIONS}, error_code)

@@ -1,0 +1,236 @@
+"""Every client with every feature that it has: what is expected stands here once, each client's driver only obeys.
+
+A driver (`clients/`) reads one JSON request a line and answers each; `clients/python/driver.py` says how. What a client is not
+listed with in `tests/support/client_matrix.py` it does not have.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable
+from typing import Any
+
+import client_matrix
+import pytest
+
+pytestmark = [pytest.mark.conformance, pytest.mark.timeout(240)]
+
+Record = dict[str, Any]
+FIRST_TIMESTAMP_MS = 1_700_000_000_000
+LARGE_RECORD_BYTES = 700_000
+
+
+def b64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def record(key: bytes | None, value: bytes | None, *headers: tuple[str, bytes | None]) -> Record:
+    return {"key": b64(key), "value": b64(value), "headers": [[name, b64(header)] for name, header in headers]}
+
+
+def shapes(client: str) -> list[Record]:
+    """Return every shape that a record can have, as far as the client can say it: null and empty, binary, headers, large."""
+    has = client_matrix.CLIENTS[client].features
+    with_headers = [("h", b"1"), ("h", b"2"), ("empty", b"")]
+    if "null-header" in has:
+        with_headers.append(("none", None))
+    large = random.Random(1).randbytes(LARGE_RECORD_BYTES // 2) + bytes(LARGE_RECORD_BYTES // 2)
+    records = [
+        record(None, b"only a value"),
+        record(b"key", b"value"),
+        record(b"key", None),
+        record(b"k\x00\xff", bytes(range(256)), *with_headers),
+        record(b"large", large),
+        record("schlüssel".encode(), "wert ✓".encode()),
+    ]
+    if client not in client_matrix.NO_EMPTY_BYTES:
+        records.append(record(b"", b""))
+    return records
+
+
+def timed_records(count: int) -> list[Record]:
+    """Return records a second apart."""
+    return [{**record(b"k%d" % n, b"value %d" % n), "timestamp": FIRST_TIMESTAMP_MS + 1_000 * n} for n in range(count)]
+
+
+def content(answer: dict[str, Any]) -> list[Record]:
+    """Return records as they were given: without what the log added."""
+    return [{name: one[name] for name in ("key", "value", "headers")} for one in answer["records"]]
+
+
+class Cell:
+    """One client on one feature: its driver, another one to check it by, and a topic of its own."""
+
+    def __init__(self, client: str, feature: str, drivers: Callable[[str], Any], broker: Any) -> None:
+        self.client = client
+        self.feature = feature
+        self.broker = broker
+        self.topic = f"{client}-{feature}".replace(" ", "-")
+        self.has = client_matrix.CLIENTS[client].features
+        self.best_codec = next(codec for codec in reversed(client_matrix.CODECS) if f"produce-{codec}" in self.has)
+        self.ask = drivers(client)
+        self.reference = drivers("kafka-python 3" if client == "confluent-kafka" else "confluent-kafka")
+
+    def make_topic(self, partitions: int = 1, configs: dict[str, str] | None = None) -> None:
+        self.reference("create_topic", topic=self.topic, partitions=partitions, configs=configs or {})
+
+    def produce(
+        self, records: list[Record], *, by: Any = None, codec: str = "none", acks: str = "all", idempotent: bool = False
+    ) -> Any:
+        ask = by or self.ask
+        return ask("produce", topic=self.topic, partition=0, codec=codec, acks=acks, idempotent=idempotent, records=records)
+
+    def consume(self, count: int, *, by: Any = None, **start: int) -> Any:
+        return (by or self.ask)("consume", topic=self.topic, partition=0, count=count, **start)
+
+
+def round_trip(cell: Cell, **how: Any) -> None:
+    """Produce and consume by the client, then read the same by another client."""
+    records = shapes(cell.client)
+    cell.make_topic()
+    offsets = cell.produce(records, **how)["offsets"]
+    assert offsets in (None, list(range(len(records))))
+    read = cell.consume(len(records))
+    assert content(read) == records
+    assert [one["offset"] for one in read["records"]] == list(range(len(records)))
+    assert content(cell.consume(len(records), by=cell.reference)) == records
+
+
+def check_null_header(cell: Cell) -> None:
+    records = [record(b"k", b"v", ("none", None), ("one", b"1"))]
+    cell.make_topic()
+    cell.produce(records)
+    assert content(cell.consume(1)) == records
+    assert content(cell.consume(1, by=cell.reference)) == records
+
+
+def check_acks_0(cell: Cell) -> None:
+    """Nothing is answered, so what arrived is seen by reading it."""
+    records = shapes(cell.client)
+    cell.make_topic()
+    cell.produce(records, acks="0")
+    assert content(cell.consume(len(records), by=cell.reference)) == records
+
+
+def check_produce_error(cell: Cell) -> None:
+    cell.make_topic(configs={"max.message.bytes": "1000"})
+    failed = cell.ask.refused(
+        "produce",
+        topic=cell.topic,
+        partition=0,
+        codec="none",
+        acks="all",
+        idempotent=False,
+        records=[record(None, random.Random(2).randbytes(5_000))],
+    )
+    assert failed["code"] == 10, failed
+    assert cell.reference("list_offset", topic=cell.topic, partition=0, at="latest") == {"offset": 0}
+
+
+def check_consume_offset(cell: Cell) -> None:
+    records = timed_records(50)
+    cell.make_topic()
+    cell.produce(records, by=cell.reference, codec=cell.best_codec)
+    read = cell.consume(20, offset=30)["records"]
+    assert [one["offset"] for one in read] == list(range(30, 50))
+    assert [one["value"] for one in read] == [one["value"] for one in records[30:]]
+    assert [one["timestamp"] for one in read] == [one["timestamp"] for one in records[30:]]
+
+
+def check_consume_time(cell: Cell) -> None:
+    cell.make_topic()
+    cell.produce(timed_records(50), by=cell.reference)
+    read = cell.consume(10, time=FIRST_TIMESTAMP_MS + 39_500)["records"]
+    assert [one["offset"] for one in read] == list(range(40, 50))
+
+
+def check_list_offsets(cell: Cell) -> None:
+    cell.make_topic()
+    cell.produce(timed_records(20), by=cell.reference)
+    asked = {"earliest": 0, "latest": 20, FIRST_TIMESTAMP_MS + 6_500: 7}
+    assert {at: cell.ask("list_offset", topic=cell.topic, partition=0, at=at)["offset"] for at in asked} == asked
+
+
+def check_create_topic(cell: Cell) -> None:
+    cell.ask("create_topic", topic=cell.topic, partitions=3, configs={"retention.ms": "12345678"})
+    assert len(cell.reference("describe_topic", topic=cell.topic)["partitions"]) == 3
+    described = cell.reference("describe_configs", type="topic", name=cell.topic)["configs"]
+    assert described["retention.ms"] == "12345678"
+
+
+def check_create_topic_error(cell: Cell) -> None:
+    cell.make_topic()
+    again = cell.ask.refused("create_topic", topic=cell.topic, partitions=1, configs={})
+    assert again["code"] == 36, again
+    wrong_option = cell.ask.refused("create_topic", topic=f"{cell.topic}-2", partitions=1, configs={"retention.ms": "much"})
+    assert wrong_option["code"] == 40, wrong_option
+
+
+def check_list_topics(cell: Cell) -> None:
+    cell.make_topic()
+    listed = cell.ask("list_topics")["topics"]
+    assert cell.topic in listed
+    assert listed == cell.reference("list_topics")["topics"]
+
+
+def check_describe_topic(cell: Cell) -> None:
+    cell.make_topic(partitions=4)
+    assert cell.ask("describe_topic", topic=cell.topic) == {"partitions": [[n, 1, [1], [1]] for n in range(4)]}
+
+
+def check_delete_topic(cell: Cell) -> None:
+    cell.make_topic()
+    assert cell.topic in cell.reference("list_topics")["topics"]
+    cell.ask("delete_topic", topic=cell.topic)
+    assert cell.topic not in cell.reference("list_topics")["topics"]
+
+
+def check_describe_cluster(cell: Cell) -> None:
+    described = cell.ask("describe_cluster")
+    assert described["brokers"] == [[1, "127.0.0.1", cell.broker.port]]
+    assert described.get("controller", 1) == 1
+    assert described.get("cluster_id") in (None, cell.reference("describe_cluster")["cluster_id"])
+
+
+def check_describe_configs(cell: Cell) -> None:
+    cell.make_topic(configs={"segment.bytes": "1234567"})
+    of_topic = cell.ask("describe_configs", type="topic", name=cell.topic)["configs"]
+    assert of_topic["segment.bytes"] == "1234567"
+    assert of_topic["cleanup.policy"] == "delete"
+    of_broker = cell.ask("describe_configs", type="broker", name="1")["configs"]
+    assert of_broker["broker.id"] == "1"
+    assert of_broker["num.partitions"] == "1"
+
+
+def check_list_config_resources(cell: Cell) -> None:
+    cell.make_topic()
+    resources = cell.ask("list_config_resources")["resources"]
+    assert cell.topic in resources["topic"]
+    assert resources["broker"] == ["1"]
+
+
+CHECKS: dict[str, Callable[[Cell], None]] = {
+    **{f"produce-{codec}": lambda cell, codec=codec: round_trip(cell, codec=codec) for codec in client_matrix.CODECS},
+    "null-header": check_null_header,
+    "acks-0": check_acks_0,
+    "acks-1": lambda cell: round_trip(cell, acks="1"),
+    "idempotent": lambda cell: round_trip(cell, idempotent=True, codec=cell.best_codec),
+    "produce-error": check_produce_error,
+    "consume-offset": check_consume_offset,
+    "consume-time": check_consume_time,
+    "list-offsets": check_list_offsets,
+    "create-topic": check_create_topic,
+    "create-topic-error": check_create_topic_error,
+    "list-topics": check_list_topics,
+    "describe-topic": check_describe_topic,
+    "delete-topic": check_delete_topic,
+    "describe-cluster": check_describe_cluster,
+    "describe-configs": check_describe_configs,
+    "list-config-resources": check_list_config_resources,
+}
+
+
+@pytest.mark.parametrize(("client", "feature"), client_matrix.cells(), ids=lambda name: name.replace(" ", "-"))
+def test_client(client, feature, drivers, shared_broker) -> None:
+    CHECKS[feature](Cell(client, feature, drivers, shared_broker))
