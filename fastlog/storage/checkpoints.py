@@ -11,10 +11,14 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastlog.env import Disk, Flusher
 from fastlog.errors import CorruptRecord
 from fastlog.storage.steps import Steps, run_now, run_on
+
+if TYPE_CHECKING:
+    from fastlog.storage.environment import CallLater
 
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 LOG_START_OFFSETS = "log-start-offset-checkpoint"
@@ -24,6 +28,9 @@ VERSION = 0
 TEMPORARY_SUFFIX = ".tmp"
 MAX_CHECKPOINT_BYTES = 64 << 20
 """No checkpoint is longer (a million partitions with the longest names fit several times)."""
+
+RETRY_AFTER_MS = 5_000
+"""A content that found no room is written again so much later."""
 
 Offsets = dict[tuple[str, int], int]
 
@@ -122,19 +129,27 @@ def write_now(disk: Disk, path: str, data: bytes) -> None:
 class CheckpointFile:
     """One checkpoint, written off the broker's thread. Of contents that arrive while one is being written only the last is.
 
-    `content` is what the file is known to hold at the start, None when that is unknown.
+    `on_error` tells whether a later try may succeed: then there is one. `content` is what the file is known to hold at the start,
+    None when that is unknown.
     """
 
-    __slots__ = ("_disk", "_flusher", "_next", "_on_error", "_superseded", "_writing", "_written", "path")
+    __slots__ = ("_call_later", "_disk", "_flusher", "_next", "_on_error", "_superseded", "_writing", "_written", "path")
 
     def __init__(
-        self, disk: Disk, flusher: Flusher, path: str, on_error: Callable[[BaseException], None], content: bytes | None = None
+        self,
+        disk: Disk,
+        flusher: Flusher,
+        call_later: CallLater,
+        path: str,
+        on_error: Callable[[BaseException], bool],
+        content: bytes | None = None,
     ) -> None:
         self.path = path
         self._disk = disk
         self._flusher = flusher
+        self._call_later = call_later
         self._on_error = on_error
-        self._writing = False
+        self._writing = False  # or waiting to write again
         self._superseded = False
         self._next: bytes | None = None
         self._written = content
@@ -149,10 +164,17 @@ class CheckpointFile:
             run_on(self._flusher, write_steps(self._disk, self.path, data, self._is_wanted), self._done)
 
     def _done(self, _: None, error: BaseException | None) -> None:
-        self._writing = False
         if error is not None:
-            self._written = None
-            self._on_error(error)
+            failed, self._written = self._written, None
+            if self._on_error(error) and not self._superseded:
+                if self._next is None:
+                    self._next = failed
+                self._call_later(RETRY_AFTER_MS, self._go_on)
+                return
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._writing = False
         if self._next is not None:
             data, self._next = self._next, None
             self.write(data)
@@ -170,7 +192,7 @@ class CheckpointFile:
         """Write nothing any more, and report no error: the directory is going away."""
         self._superseded = True
         self._next = None
-        self._on_error = lambda error: None
+        self._on_error = lambda error: False
 
     def finish_now(self, data: bytes) -> None:
         """Write `data` before returning, at a close, unless the file is known to hold it."""

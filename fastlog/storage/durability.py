@@ -1,6 +1,7 @@
 """How far one log is on the disk itself, and what waits for that: the recovery point, fsync by the flusher, group commit.
 
-`recovery_point`: everything below it survives the machine; after a crash only what lies above is scanned.
+`recovery_point`: everything below it survives the machine. `recovery_start`: the checkpoint says this, and a recovery scans from
+the segment on that holds it; it is never past a segment whose indexes may not survive, since only a scan builds them anew.
 `acknowledged_end_offset`: everything below it may be acknowledged and read. It is the log's end, except while a flush that
 `flush.messages` demands is under way: then it stays where it was until the flush has ended, and one flush serves all who wait.
 A failed fsync fences the directory; it is never tried again, as the pages it lost are marked clean.
@@ -83,6 +84,14 @@ class Durability:
         self._closed = False
         self.recovery_point = recovery_point
         self.acknowledged_end_offset = end_offset
+
+    @property
+    def recovery_start(self) -> int:
+        """Where a recovery would have to begin if the machine were lost now."""
+        if self._closed:
+            return self.recovery_point
+        assert self._active is not None
+        return min(self.recovery_point, (self._rolled[0] if self._rolled else self._active).base_offset)
 
     def configure(self, flush_messages: int, flush_ms: int) -> None:
         """Take over options that changed; what waits for a flush already waits no longer than the new ones allow."""

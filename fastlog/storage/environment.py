@@ -63,9 +63,10 @@ class LogDirectory:
             for listener in list(self._on_failure):
                 listener(self.failure)
 
-    def write_failed(self, what: str, error: OSError) -> None:
-        """A write failed: fence the directory unless something was only short."""
+    def write_failed(self, what: str, error: OSError) -> bool:
+        """A write failed: fence the directory unless something was only short, so that it may succeed later; tell which."""
         if error.errno in SHORTAGES:
             logger.warning("%s: %s", what, error)
-        else:
-            self.fail(what, error)
+            return True
+        self.fail(what, error)
+        return False

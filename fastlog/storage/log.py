@@ -177,6 +177,7 @@ class Log:
         self._epochs_file = CheckpointFile(
             environment.disk,
             environment.flusher,
+            environment.call_later,
             f"{self.path}/{leader_epochs.FILE_NAME}",
             self._epochs_not_written,
             epochs_on_disk,
@@ -448,7 +449,8 @@ class Log:
     def commit(self) -> bool:
         """Write what is staged and make it the log; False when that failed and all of it was taken back.
 
-        The results of `stage` are final then. A full disk is survived; any other failure fences the directory.
+        The results of `stage` are final then. A full disk is survived; any other failure fences the directory. What is no failure
+        of the disk is raised, after all was taken back.
         """
         staged = self._staged
         if not staged:
@@ -456,14 +458,17 @@ class Log:
         try:
             self._active.append(staged)
         except OSError as error:
-            self._take_back(error)
+            self._take_back(error, error.strerror or str(error))
             return False
-        if self._staged_producers:
-            self._producers.commit()
-            self._staged_producers = False
-        self.log_end_offset = end_offset = self._next_offset
+        except Exception as error:
+            self._take_back(error, type(error).__name__)
+            raise
         self._staged = []
         self._staged_results = []
+        if self._staged_producers:
+            self._staged_producers = False
+            self._producers.commit()
+        self.log_end_offset = end_offset = self._next_offset
         self.durability.appended(end_offset)
         if self._staged_end_bytes > self._reserve_at_bytes:
             self._reserve(self._active.next_reservation(self.config.segment_bytes))
@@ -471,9 +476,9 @@ class Log:
             self.on_advance()
         return True
 
-    def _take_back(self, error: OSError) -> None:
+    def _take_back(self, error: Exception, reason: str) -> None:
         """The write failed and left the file as it was: so do offsets and sequences."""
-        self._fail_staged(f"write failed: {error.strerror}")
+        self._fail_staged(f"write failed: {reason}")
         active = self._active
         try:
             file_bytes = active.log.size_bytes()
@@ -481,7 +486,7 @@ class Log:
             file_bytes = -1
         if file_bytes != active.size_bytes:
             self.directory.fail(f"{self.path}: a failed write could not be undone", error)
-        else:
+        elif isinstance(error, OSError):
             self.directory.write_failed(f"{self.path}: write failed", error)
 
     def _fail_staged(self, message: str) -> None:
@@ -530,7 +535,7 @@ class Log:
         self._segments.append(files)
         self._bases.append(base_offset)
         self._active, self._active_files = segment, files
-        environment.open_segments.opened(rolled)
+        environment.open_segments.used(rolled)
         self.durability.segment_opened(files, names_unsynced=True)
         self.durability.segment_rolled(rolled, base_offset)
         self._begin_segment()
@@ -665,7 +670,7 @@ class Log:
         segment = files.segment
         if segment is None:
             segment = files.open(self.config, self._next_base(index), sealed=True)
-            self.environment.open_segments.opened(files)
+        self.environment.open_segments.used(files)
         return segment
 
     def _corrupt(self, error: CorruptBatch) -> CorruptMessage:
@@ -788,8 +793,7 @@ class Log:
         if self.on_failure is not None:
             self.on_failure()
 
-    def _epochs_not_written(self, error: BaseException) -> None:
-        if isinstance(error, OSError):
-            self.directory.write_failed(f"{self.path}: leader epochs not written", error)
-        else:
+    def _epochs_not_written(self, error: BaseException) -> bool:
+        if not isinstance(error, OSError):
             raise error
+        return self.directory.write_failed(f"{self.path}: leader epochs not written", error)

@@ -61,20 +61,22 @@ class _DataDirectory(LogDirectory):
         self.last_stop_was_clean = False
         self.offsets_at_start: dict[str, Offsets] = {}
         self.checkpoint_files = {
-            name: CheckpointFile(environment.disk, environment.flusher, f"{path}/{name}", partial(self._not_written, name))
+            name: CheckpointFile(
+                environment.disk, environment.flusher, environment.call_later, f"{path}/{name}", partial(self._not_written, name)
+            )
             for name in (checkpoints.RECOVERY_POINTS, checkpoints.LOG_START_OFFSETS, checkpoints.HIGH_WATERMARKS)
         }
 
-    def _not_written(self, name: str, error: BaseException) -> None:
+    def _not_written(self, name: str, error: BaseException) -> bool:
         if not isinstance(error, OSError):
             raise error
-        self.write_failed(f"{self.path}/{name} not written", error)
+        return self.write_failed(f"{self.path}/{name} not written", error)
 
     def offsets(self, name: str) -> bytes:
         """Return what a checkpoint is to hold now."""
         logs = self.logs.items()
         if name == checkpoints.RECOVERY_POINTS:
-            return checkpoints.format_offsets((key, log.recovery_point) for key, log in logs)
+            return checkpoints.format_offsets((key, log.durability.recovery_start) for key, log in logs)
         if name == checkpoints.HIGH_WATERMARKS:
             return checkpoints.format_offsets((key, log.high_watermark) for key, log in logs)
         return checkpoints.format_offsets(
@@ -348,12 +350,21 @@ class LogManager:
     # ---- the turn, and what comes from time to time -----------------------------------------------------------------------
 
     def commit_staged(self) -> None:
-        """Write what was staged in this turn, one system call a log; afterwards the results of `Log.stage` are final."""
+        """Write what was staged in this turn, one system call a log; afterwards the results of `Log.stage` are final.
+
+        Also when one log raises what nobody reckoned with: that is raised when the others are written.
+        """
         dirty = self._dirty
         if dirty:
+            mistake: Exception | None = None
             for log in dirty:
-                log.commit()
+                try:
+                    log.commit()
+                except Exception as error:
+                    mistake = mistake or error
             dirty.clear()
+            if mistake is not None:
+                raise mistake
 
     def start(self) -> None:
         """Begin what is done from time to time: retention, checkpoints, expiry of producers."""

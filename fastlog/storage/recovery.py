@@ -161,7 +161,7 @@ class _Loading:
                 break
             if not is_last:
                 segment.on_roll()
-                self.environment.open_segments.opened(files)
+                self.environment.open_segments.used(files)
 
     def log_start(self) -> int:
         return max(self.stop.log_start_offset, self.segments[0].base_offset)
@@ -186,7 +186,7 @@ class _Loading:
                 segment = files.segment
                 if segment is None:
                     segment = files.open(self.config, end_offset, sealed=True)
-                    self.environment.open_segments.opened(files)
+                    self.environment.open_segments.used(files)
                 batches = yield partial(segment.producer_batches, from_offset)
             if files.base_offset > from_offset:
                 self._write_snapshot(files, producers)
@@ -295,7 +295,7 @@ class _Loading:
             segment = files.segment
             if segment is None:
                 segment = files.open(self.config, self._end_of(index), sealed=True)
-                self.environment.open_segments.opened(files)
+                self.environment.open_segments.used(files)
             found = segment.find(offset)
             if found is not None:
                 base_offset, position, _ = found

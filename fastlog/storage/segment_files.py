@@ -7,7 +7,6 @@ too many are: a broker with many partitions starts quickly and stays within its 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from functools import partial
 
 from fastlog._core import CorruptBatch, File, OffsetIndex, Segment, TimeIndex
@@ -207,15 +206,19 @@ def unlink_steps(disk: Disk, paths: list[str]) -> Steps[None]:
 
 
 class OpenSegments:
-    """Bounds how many inactive segments are open: the one opened first is closed first."""
+    """Bounds how many inactive segments are open: the one that was not used for longest is closed first."""
 
-    __slots__ = ("_opened",)
+    __slots__ = ("_by_use",)
 
     def __init__(self) -> None:
-        self._opened: deque[SegmentFiles] = deque()
+        self._by_use: dict[SegmentFiles, None] = {}
 
-    def opened(self, files: SegmentFiles) -> None:
-        """Take note that an inactive segment is open."""
-        self._opened.append(files)
-        if len(self._opened) > MAX_OPEN_INACTIVE_SEGMENTS:
-            self._opened.popleft().close()
+    def used(self, files: SegmentFiles) -> None:
+        """Take note that an inactive segment is open, and is used now."""
+        by_use = self._by_use
+        by_use.pop(files, None)
+        by_use[files] = None
+        if len(by_use) > MAX_OPEN_INACTIVE_SEGMENTS:
+            oldest = next(iter(by_use))
+            del by_use[oldest]
+            oldest.close()

@@ -74,7 +74,7 @@ class WatchedFile(File):
 
 
 class WatchedDisk(SystemDisk):
-    """The real disk, but for syncs, which are only taken note of. `fail` names an error to raise from now on."""
+    """The real disk, but for syncs, which are only taken note of. `fail` names an error (number) to raise from now on."""
 
     def __init__(self):
         self.reads = []
@@ -88,7 +88,7 @@ class WatchedDisk(SystemDisk):
     def check(self, operation, path):
         for failing, path_part, number in self.failures:
             if failing == operation and path_part in path:
-                raise OSError(number, os.strerror(number), path)
+                raise number if isinstance(number, Exception) else OSError(number, os.strerror(number), path)
 
     def open(self, path, *, create=False, exclusive=False, read_only=False):
         if create and not os.path.exists(path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlog.errors import CorruptRecord
-from fastlog.storage.checkpoints import CheckpointFile, format_offsets, parse_offsets, read_file, write_now
+from fastlog.storage.checkpoints import RETRY_AFTER_MS, CheckpointFile, format_offsets, parse_offsets, read_file, write_now
 
 KAFKA_WROTE = b"0\n3\n__transaction_state 45 22\nzipped 0 8000\ntxn 0 68\n"
 
@@ -82,7 +82,7 @@ def test_of_contents_that_come_while_one_is_written_only_the_last_is(tmp_path, w
     storage.open()
     errors = []
     path = str(tmp_path / "c")
-    file = CheckpointFile(watched_disk, storage.flusher, path, errors.append)
+    file = CheckpointFile(watched_disk, storage.flusher, storage.timers.call_later, path, errors.append)
     for content in (b"1", b"2", b"3"):
         file.write(content)
     storage.flusher.run()
@@ -97,11 +97,45 @@ def test_of_contents_that_come_while_one_is_written_only_the_last_is(tmp_path, w
     storage.crash()
 
 
+def test_what_finds_no_room_is_written_again_by_itself(tmp_path, watched_disk, storage_class):
+    storage = storage_class(tmp_path, disk=watched_disk)
+    storage.open()
+    errors = []
+    path = str(tmp_path / "c")
+
+    def failed(error):
+        errors.append(error.errno)
+        return error.errno == errno.ENOSPC
+
+    file = CheckpointFile(watched_disk, storage.flusher, storage.timers.call_later, path, failed)
+
+    def after(milliseconds):
+        storage.timers.advance(milliseconds)
+        storage.flusher.run()
+        return errors, read_file(watched_disk, path)
+
+    watched_disk.fail("write", "c.tmp", errno.ENOSPC)
+    file.write(b"1")
+    assert after(0) == ([errno.ENOSPC], None)
+    assert after(RETRY_AFTER_MS) == ([errno.ENOSPC] * 2, None)
+    file.write(b"2")
+    file.write(b"3")
+    assert after(RETRY_AFTER_MS - 1) == ([errno.ENOSPC] * 2, None)
+    watched_disk.failures = []
+    assert after(1) == ([errno.ENOSPC] * 2, b"3")
+    watched_disk.fail("sync", "c.tmp", errno.EIO)
+    file.write(b"4")
+    assert after(0) == ([errno.ENOSPC, errno.ENOSPC, errno.EIO], b"3")
+    watched_disk.failures = []
+    assert after(10 * RETRY_AFTER_MS)[1] == b"3", "what failed otherwise is not tried again"
+    storage.crash()
+
+
 def test_a_write_at_the_close_is_not_undone_by_an_earlier_one(tmp_path, watched_disk, storage_class):
     storage = storage_class(tmp_path, disk=watched_disk)
     storage.open()
     path = str(tmp_path / "c")
-    file = CheckpointFile(watched_disk, storage.flusher, path, lambda error: None)
+    file = CheckpointFile(watched_disk, storage.flusher, storage.timers.call_later, path, lambda error: False)
     file.write(b"early")
     file.write_now(b"late")
     storage.flusher.run()

@@ -5,6 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fastlog.errors import KafkaStorageError
+from fastlog.storage import checkpoints
+
+START_MS = 1_700_000_000_000
 
 
 @pytest.fixture
@@ -202,6 +205,36 @@ def test_all_recovered_segments_are_flushed_before_the_recovery_point_moves(open
     synced = set(storage.disk.synced)
     assert {f"{log.path}/{base:020d}.log" for base in (0, 2, 4, 6)} <= synced
     assert set().union(*(index_files(log, base) for base in (0, 2, 4))) <= synced
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+def test_a_segment_rolled_at_the_recovery_point_gets_the_end_of_its_indexes_back(opened, batch, read, is_flushed):
+    """Its log was flushed up to its end, and its indexes never: a lost machine may leave any part of them."""
+    storage, log = opened(flush_messages=1, segment_bytes=600, index_interval_bytes=100)
+    for number in range(8):
+        storage.append(log, batch([b"v"], timestamp_ms=START_MS + number))
+        storage.flusher.run()
+    assert (log.segment_base_offsets, log.recovery_point) == ([0], 8)
+    storage.manager.write_checkpoint(checkpoints.RECOVERY_POINTS)
+    storage.flusher.run()
+    storage.disk.synced.clear()
+    storage.append(log, batch([b"v"], timestamp_ms=START_MS + 8))
+    assert log.segment_base_offsets == [0, 8]
+    if is_flushed:
+        storage.flusher.run()
+        storage.manager.write_checkpoint(checkpoints.RECOVERY_POINTS)
+        storage.flusher.run()
+    assert is_flushed == (f"{log.path}/{0:020d}.timeindex" in storage.disk.synced)
+    storage.crash()
+    if not is_flushed:
+        with open(f"{log.path}/{0:020d}.timeindex", "r+b") as file:
+            file.truncate(os.path.getsize(file.name) - 12)
+    before = len(storage.scanned)
+    log = storage.open().get("t", 0)
+    assert [log.offset_for_timestamp(START_MS + number, 9, None) for number in range(9)] == [
+        (START_MS + number, number) for number in range(9)
+    ]
+    assert len(storage.scanned) - before == (1 if is_flushed else 2), "what was flushed is not scanned"
 
 
 @pytest.mark.parametrize(("operation", "part"), [("open", ".snapshot"), ("sync", "/t-0")])

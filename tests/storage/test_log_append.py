@@ -197,6 +197,27 @@ def test_a_failed_write_that_cannot_be_undone_fences_the_directory(opened, batch
     assert len(storage.manager.failures) == 1
 
 
+def test_a_mistake_in_one_logs_write_fails_its_batches_and_no_others(storage, topic_id, batch, read):
+    """What is no failure of the disk is raised, after everything is where it should be."""
+    made = storage()
+    manager = made.open()
+    bad, good = (manager.create("t", index, topic_id) for index in range(2))
+    made.append(bad, batch([b"kept"], producer=(7, 0, 0)))
+    results = [bad.stage(batch([b"1"], producer=(7, 0, 1)), 0), bad.stage(batch([b"2"], producer=(7, 0, 2)), 0)]
+    beside = good.stage(batch([b"good"]), 0)
+    made.disk.fail("write", "/t-0/", MemoryError())
+    with pytest.raises(MemoryError):
+        manager.commit_staged()
+    made.disk.failures = []
+    manager.commit_staged()
+    assert [(result.error, result.base_offset) for result in results] == [(errors.KafkaStorageError.code, -1)] * 2
+    assert manager.failures == []
+    (again,) = made.append(bad, batch([b"1"], producer=(7, 0, 1)))
+    assert (again.error, again.base_offset) == (0, 1)
+    assert read(bad) == [(0, b"kept"), (1, b"1")]
+    assert (beside.error, beside.base_offset, read(good)) == (0, 0, [(0, b"good")]), "written in the same turn"
+
+
 def test_after_the_log_is_gone_nothing_is_staged(opened, batch):
     storage, log = opened()
     waiting = log.stage(batch(), 0)

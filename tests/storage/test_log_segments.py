@@ -163,6 +163,15 @@ def test_segments_that_nobody_reads_are_closed_again(opened, batch, read, monkey
     assert bytes(memoryview(region)) == expected, "a region outlives the closing of its segment"
 
 
+def test_of_open_segments_the_one_not_read_for_longest_is_closed_first(opened, batch, read, monkeypatch):
+    monkeypatch.setattr(segment_files, "MAX_OPEN_INACTIVE_SEGMENTS", 3)
+    storage, log = opened(segment_bytes=2 * BATCH_BYTES)
+    fill(storage, log, batch, 14)
+    for offset in (0, 2, 4, 0, 6):
+        assert log.read(offset, 1, 14) is not None
+    assert [files.base_offset for files in log._segments if files.segment is not None] == [0, 4, 6, 12]
+
+
 def test_a_damaged_index_costs_time_and_no_data(opened, batch, read):
     storage, log = opened(segment_bytes=10 * BATCH_BYTES, index_interval_bytes=100)
     fill(storage, log, batch, 25)
