@@ -38,6 +38,10 @@ _FIRST_GUESS_BYTES: Final = 64 << 10
 _BUFFER_TOO_SMALL: Final = "failed to write whole buffer"
 
 
+class DecompressesToMore(CorruptRecord):
+    """The data would decompress to more bytes than are allowed."""
+
+
 def codec_by_name(name: str) -> int:
     """Return the number of a codec; ValueError for a name that is none."""
     try:
@@ -65,7 +69,7 @@ def compress(codec: int, payload: Buffer, level: int | None = None) -> Buffer:
 
 
 def decompress(codec: int, payload: Buffer, max_bytes: int = DEFAULT_MAX_BYTES) -> Buffer:
-    """Return what a batch's payload decompresses to; CorruptRecord when it cannot be or would be more than `max_bytes`."""
+    """Return what a batch's payload decompresses to; CorruptRecord when it cannot be, DecompressesToMore than `max_bytes`."""
     if codec == NONE:
         return payload
     if codec not in (GZIP, SNAPPY, LZ4, ZSTD):
@@ -83,7 +87,7 @@ def decompress(codec: int, payload: Buffer, max_bytes: int = DEFAULT_MAX_BYTES) 
             if str(error) != _BUFFER_TOO_SMALL:
                 raise CorruptRecord(f"the {NAMES[codec]} data cannot be decompressed: {error}") from None
             if room == max_bytes:
-                raise CorruptRecord(f"the {NAMES[codec]} data decompresses to more than {max_bytes} bytes") from None
+                raise DecompressesToMore(f"the {NAMES[codec]} data decompresses to more than {max_bytes} bytes") from None
             room = min(2 * room, max_bytes)
         else:
             return memoryview(out)[:size].toreadonly()
@@ -111,7 +115,7 @@ def _decompress_snappy(cramjam: ModuleType, payload: memoryview, max_bytes: int)
             declared: int = cramjam.snappy.decompress_raw_len(block)
             size += declared
             if size > max_bytes:
-                raise CorruptRecord(f"the snappy data decompresses to more than {max_bytes} bytes")
+                raise DecompressesToMore(f"the snappy data decompresses to more than {max_bytes} bytes")
             blocks.append(cramjam.snappy.decompress_raw(block, output_len=declared))
         except cramjam.DecompressionError as error:
             raise CorruptRecord(f"the snappy data cannot be decompressed: {error}") from None

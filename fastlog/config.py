@@ -48,8 +48,9 @@ _MIB: Final = 1 << 20
 class Option(NamedTuple):
     """One row of the table.
 
-    `low`, `high` and `choices` bound the value. `topic` is the topic-level name of the same setting; several may share one
-    (`log.retention.ms`, `.minutes`, `.hours`): the first in the table's order that is set wins, times `factor`.
+    `low`, `high`, `gap` (a number between them that is none) and `choices` bound the value. `topic` is the topic-level name of
+    the same setting; several may share one (`log.retention.ms`, `.minutes`, `.hours`): the first in the table's order that is set
+    wins, times `factor`.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Option(NamedTuple):
     factor: int = 1
     dynamic: Dynamic = "no"
     may_be_empty: bool = False
+    gap: int | None = None
 
     def parse(self, text: str) -> Value:
         """Return the value that `text` means; ValueError says what is wrong with it and what would be right."""
@@ -71,6 +73,8 @@ class Option(NamedTuple):
         if self.kind == "boolean":
             if text.lower() not in ("true", "false"):
                 raise ValueError(f"wants true or false, not {text!r}")
+            if self.choices and text.lower() not in self.choices:
+                raise ValueError(f"wants {' or '.join(self.choices)}, not {text!r}{_why_not(self.name, text.lower())}")
             return text.lower() == "true"
         if self.kind in _RANGES:
             return self._parse_integer(text)
@@ -99,6 +103,8 @@ class Option(NamedTuple):
             raise ValueError(f"wants at least {low}{f' {self.unit}' if self.unit else ''}, not {value}")
         if value > high:
             raise ValueError(f"wants at most {high}{f' {self.unit}' if self.unit else ''}, not {value}")
+        if value == self.gap:
+            raise ValueError(f"has no {value}: it wants {low} to {high} but that")
         return value
 
 
@@ -139,8 +145,17 @@ OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in (
     Option("delete.topic.enable", "boolean", True, "Allow topics to be deleted."),
     Option("message.max.bytes", "int", 1_048_588, "Largest record batch that is appended.",
            unit="bytes", low=0, topic="max.message.bytes", dynamic="cluster"),
-    Option("compression.type", "string", "producer", "Codec on disk; batches stay as their producer sent them.",
-           choices=("producer",), topic="compression.type", dynamic="cluster"),
+    Option("compression.type", "string", "producer", "Codec on disk; `producer` leaves batches as they were sent, others are "
+           "compressed anew by the broker's one thread.",
+           choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"), topic="compression.type", dynamic="cluster"),
+    Option("compression.gzip.level", "int", -1, "Level of a compression.type of gzip, 1 to 9; -1: gzip's own default, 6.",
+           low=-1, high=9, gap=0, topic="compression.gzip.level", dynamic="cluster"),
+    Option("compression.lz4.level", "int", 9, "Level of a compression.type of lz4.",
+           low=1, high=17, topic="compression.lz4.level", dynamic="cluster"),
+    Option("compression.zstd.level", "int", 3, "Level of a compression.type of zstd.",
+           low=-131_072, high=22, topic="compression.zstd.level", dynamic="cluster"),
+    Option("unclean.leader.election.enable", "boolean", False, "Only replicas that are in sync lead.",
+           choices=("false",), topic="unclean.leader.election.enable", dynamic="cluster"),
     # -- the log on disk ----------------------------------------------------------------------------------------------------
     Option("log.dirs", "list", None, "Directories of partitions, separated by commas; unset: log.dir."),
     Option("log.dir", "string", "fastlog-data", "Directory of partitions. Kafka's default is /tmp/kafka-logs."),
@@ -193,7 +208,6 @@ OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in (
 )}
 
 _COMPACTION: Final = "compaction is not built yet"
-_RAW: Final = "batches are stored as their producer compressed them"
 
 REFUSED: Final[Mapping[str, str]] = {name: reason for reason, names in (
     # Names, or prefixes of names where they end in a dot; the longest that fits gives the reason.
@@ -207,7 +221,7 @@ REFUSED: Final[Mapping[str, str]] = {name: reason for reason, names in (
     ("broker.id is set, never generated", "broker.id.generation.enable reserved.broker.max.id"),
     ("brokers don't replicate yet",
      "replica. num.replica. inter.broker. leader. follower. controlled.shutdown. broker.rack eligible.leader.replicas.enable "
-     "auto.leader.rebalance.enable unclean.leader.election. socket.connection.setup. request.timeout.ms "
+     "auto.leader.rebalance.enable unclean.leader.election.interval.ms socket.connection.setup. request.timeout.ms "
      "log.dir.failure.timeout.ms"),
     ("consumer groups are not built yet", "group. offsets. offset.metadata.max.bytes share."),
     ("transactions are not built yet", "transaction. transactional.id.expiration.ms add.partitions.to.txn."),
@@ -216,7 +230,6 @@ REFUSED: Final[Mapping[str, str]] = {name: reason for reason, names in (
     ("quotas are not built yet",
      "quota. controller.quota. replication.quota. client.quota. leader.replication. follower.replication. "
      "max.connection.creation.rate max.connections.per.ip.overrides"),
-    (_RAW, "compression.gzip.level compression.lz4.level compression.zstd.level"),
     ("one thread runs a broker: there is nothing to set",
      "num.network.threads num.io.threads background.threads queued.max.requests num.recovery.threads.per.data.dir "
      "fetch.purgatory. producer.purgatory. delete.records.purgatory."),
@@ -510,7 +523,9 @@ def _why_not(name: str, value: str) -> str:
     """Say why a value that Kafka knows is no choice here."""
     if name == "log.cleanup.policy" and value == "compact":
         return f" ({_COMPACTION})"
-    return f" ({_RAW})" if name == "compression.type" else ""
+    if name == "unclean.leader.election.enable":
+        return " (only replicas that are in sync are elected)"
+    return ""
 
 
 def _parse_address(text: str) -> ListenerAddress | None:

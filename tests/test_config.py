@@ -96,6 +96,15 @@ def test_no_option_is_honoured_and_refused():
         ("log.message.timestamp.type=Mine", "-o: log.message.timestamp.type wants CreateTime or LogAppendTime, not 'Mine'"),
         ("log.cleanup.policy=compact", "-o: log.cleanup.policy wants delete, not 'compact' (compaction is not built yet)"),
         ("log.cleanup.policy=delete,delete", "-o: log.cleanup.policy has an entry twice in 'delete,delete'"),
+        (
+            "unclean.leader.election.enable=true",
+            "-o: unclean.leader.election.enable wants false, not 'true' (only replicas that are in sync are elected)",
+        ),
+        ("compression.gzip.level=0", "-o: compression.gzip.level has no 0: it wants -1 to 9 but that"),
+        (
+            "compression.type=none",
+            "-o: compression.type wants producer or uncompressed or gzip or snappy or lz4 or zstd, not 'none'",
+        ),
         ("listeners=127.0.0.1:9092", "-o: listeners wants NAME://HOST:PORT, not '127.0.0.1:9092'"),
         ("listeners=A://h:70000", "-o: listeners wants NAME://HOST:PORT, not 'A://h:70000'"),
         ("listeners=PLAINTEXT://::1:9092", "-o: listeners wants NAME://HOST:PORT, not 'PLAINTEXT://::1:9092'"),
@@ -189,7 +198,10 @@ def test_options_are_dynamic_where_kafkas_are():
     # As Kafka 4.3.1's DescribeConfigs tells them, listeners and their protocols excepted.
     dynamic = {name for name, option in OPTIONS.items() if option.dynamic != "no"}
     assert dynamic == {
+        "compression.gzip.level",
+        "compression.lz4.level",
         "compression.type",
+        "compression.zstd.level",
         "log.cleanup.policy",
         "log.flush.interval.messages",
         "log.flush.interval.ms",
@@ -210,6 +222,7 @@ def test_options_are_dynamic_where_kafkas_are():
         "message.max.bytes",
         "min.insync.replicas",
         "producer.id.expiration.ms",
+        "unclean.leader.election.enable",
     }
 
 

@@ -40,8 +40,9 @@ from fastlog.storage.checkpoints import CheckpointFile, write_now, write_unsynce
 from fastlog.storage.durability import Durability
 from fastlog.storage.environment import LogDirectory, StorageEnvironment
 from fastlog.storage.leader_epochs import LeaderEpochs
-from fastlog.storage.log_config import LOG_APPEND_TIME, MAX_INT64, LogConfig
+from fastlog.storage.log_config import LOG_APPEND_TIME, MAX_INT64, PRODUCER, LogConfig
 from fastlog.storage.producer_state import ProducerEntry, ProducerState
+from fastlog.storage.recompression import Recompression, opened
 from fastlog.storage.retention import SegmentFacts, expired_count
 from fastlog.storage.segment_files import SegmentFiles, unlink_steps
 from fastlog.storage.staged import NO_TIMESTAMP, StagedAppend, refused
@@ -91,6 +92,7 @@ class Log:
         "_next_offset",
         "_offset_limit",
         "_producers",
+        "_recompression",
         "_refusal",
         "_reserve_at_bytes",
         "_roll_timestamp_ms",
@@ -211,8 +213,9 @@ class Log:
         self._room_bytes = -1  # computed anew by the next append, and so is when the segment is too old for another
         if self._staged_end_bytes:
             self._roll_timestamp_ms = ROLL_TIME_UNKNOWN
+        self._recompression = None if config.compression_type == PRODUCER else Recompression(config)
         # Whatever else `stage` does by the options has to be ruled out here: `stage_run` does none of it.
-        self._takes_runs = not self._stamps_records and self._before_max_ms == MAX_INT64
+        self._takes_runs = not self._stamps_records and self._before_max_ms == MAX_INT64 and self._recompression is None
 
     # ---- what is where ----------------------------------------------------------------------------------------------------
 
@@ -282,6 +285,13 @@ class Log:
                 known = self._producers.check(producer_id, batch.producer_epoch, batch.base_sequence, batch.last_sequence)
                 if known is not None:
                     return self._repeated(known)
+            if self._recompression is not None:
+                batch = self._recompression.apply(batch)
+                size = batch.size_bytes
+                if size > self._max_message_bytes:
+                    raise MessageTooLarge(
+                        f"under the topic's codec the batch has {size} bytes where max.message.bytes={self._max_message_bytes}"
+                    )
             if not self._staged:
                 self._staged_since_ms = self._wall_ms()  # one turn's batches share a moment
             now_ms = self._staged_since_ms
@@ -370,11 +380,10 @@ class Log:
             raise InvalidTimestamp("only the broker may stamp records with the log append time")
 
     def _check_oldest(self, batch: Batch, now_ms: int) -> None:
-        """Check the least timestamp; of a compressed batch the first, as its records stay closed."""
-        oldest_ms = batch.base_timestamp_ms
-        if batch.codec == 0:
-            oldest_ms = min(record.timestamp_ms for record in batch.records())
-        if oldest_ms != NO_TIMESTAMP and now_ms - oldest_ms > self._before_max_ms:
+        """Check the timestamps of all records that have one."""
+        stamps = (record.timestamp_ms for record in opened(batch).records())
+        oldest_ms = min((stamp for stamp in stamps if stamp != NO_TIMESTAMP), default=now_ms)
+        if now_ms - oldest_ms > self._before_max_ms:
             raise InvalidTimestamp(f"timestamp {oldest_ms} is over message.timestamp.before.max.ms behind {now_ms}")
 
     def _repeated(self, known: tuple[int, int, int, int, int]) -> StagedAppend:

@@ -14,6 +14,8 @@ from fastlog.errors import UsageError
 MAX_INT64 = (1 << 63) - 1
 CREATE_TIME = "CreateTime"
 LOG_APPEND_TIME = "LogAppendTime"
+PRODUCER = "producer"
+COMPRESSION_TYPES = (PRODUCER, "uncompressed", "gzip", "snappy", "lz4", "zstd")
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -38,15 +40,21 @@ class LogConfig:
     flush_ms: int = MAX_INT64
     preallocate: bool = False
     min_insync_replicas: int = 1
-    compression_type: str = "producer"
+    compression_type: str = PRODUCER
+    compression_gzip_level: int = -1
+    compression_lz4_level: int = 9
+    compression_zstd_level: int = 3
+    unclean_leader_election_enable: bool = False
     cleanup_policy: str = "delete"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be honoured; raises UsageError that names the option."""
         if self.cleanup_policy not in ("delete", ""):
             raise UsageError(f"cleanup.policy={self.cleanup_policy} is not supported yet: use cleanup.policy=delete")
-        if self.compression_type != "producer":
-            raise UsageError(f"compression.type={self.compression_type} is not supported yet: use compression.type=producer")
+        if self.compression_type not in COMPRESSION_TYPES:
+            raise UsageError(f"compression.type={self.compression_type} is not {' or '.join(COMPRESSION_TYPES)}")
+        if self.unclean_leader_election_enable:
+            raise UsageError("unclean.leader.election.enable=true is not supported yet: leave it false")
         if self.message_timestamp_type not in (CREATE_TIME, LOG_APPEND_TIME):
             raise UsageError(f"message.timestamp.type={self.message_timestamp_type} is not {CREATE_TIME} or {LOG_APPEND_TIME}")
         if self.segment_index_bytes < SMALLEST_INDEX_BYTES:

@@ -113,7 +113,7 @@ def test_timestamps_too_old(opened, batch):
     assert storage.append(log, batch([b"a", b"b"], timestamp_ms=[NOW, NOW - 1000]))[0].error == 0
     assert storage.append(log, batch([b"a", b"b"], timestamp_ms=[NOW, NOW - 1001]))[0].error == errors.InvalidTimestamp.code
     assert storage.append(log, batch(timestamp_ms=-1))[0].error == 0
-    assert storage.append(log, batch(timestamp_ms=NOW - 1001, compressed=b"?", codec=4))[0].error == errors.InvalidTimestamp.code
+    assert storage.append(log, batch([b"a", b"b"], timestamp_ms=[-1, NOW - 1001]))[0].error == errors.InvalidTimestamp.code
 
 
 def test_a_repetition_is_answered_with_the_first_ones_offset_and_timestamp(opened, batch, read):

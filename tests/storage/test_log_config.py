@@ -9,8 +9,9 @@ from fastlog.storage.log_config import LogConfig
     [
         ("cleanup_policy", "compact", "cleanup.policy=compact"),
         ("cleanup_policy", "compact,delete", "cleanup.policy=compact,delete"),
-        ("compression_type", "zstd", "compression.type=zstd"),
+        ("compression_type", "brotli", "compression.type=brotli"),
         ("message_timestamp_type", "Sometimes", "message.timestamp.type=Sometimes"),
+        ("unclean_leader_election_enable", True, "unclean.leader.election.enable=true"),
         ("segment_index_bytes", 12, "segment.index.bytes=12"),
     ],
 )
