@@ -118,6 +118,13 @@ OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in (
     Option("advertised.listeners", "list", None, "NAME://HOST:PORT that clients are told; unset: what `listeners` says."),
     Option("listener.security.protocol.map", "list", ("PLAINTEXT:PLAINTEXT",), "NAME:PROTOCOL for each listener's name; the only "
            "protocol as yet is PLAINTEXT."),
+    # -- the coordinator (Kafka's names up to 3.9) --------------------------------------------------------------------------
+    Option("zookeeper.connect", "string", None, "HOST:PORT,HOST:PORT.../ROOT of the ZooKeeper that holds the cluster's metadata; "
+           "unset: a coordinator inside the broker."),
+    Option("zookeeper.session.timeout.ms", "int", 18_000, "A broker that the coordinator does not hear from for so long is gone.",
+           unit="ms", low=1),
+    Option("zookeeper.connection.timeout.ms", "int", None, "A start gives up when no coordinator answers for so long; unset: "
+           "zookeeper.session.timeout.ms.", unit="ms", low=1),
     # -- limits of connections and requests ---------------------------------------------------------------------------------
     Option("socket.request.max.bytes", "int", 100 * _MIB, "Largest request accepted; a larger one closes its connection.",
            unit="bytes", low=1),
@@ -217,7 +224,8 @@ REFUSED: Final[Mapping[str, str]] = {name: reason for reason, names in (
     ("fastlog has no KRaft quorum: metadata is in its coordinator",
      "process.roles controller. metadata. internal.metadata. broker.heartbeat.interval.ms broker.session.timeout.ms unstable. "
      "initial.broker.registration.timeout.ms server.max.startup.time.ms"),
-    ("the coordinator runs inside the broker as yet", "zookeeper."),
+    ("connections to the coordinator have neither TLS nor ACLs yet, and need no tuning",
+     "zookeeper.ssl. zookeeper.set.acl zookeeper.clientCnxnSocket zookeeper.max.in.flight.requests zookeeper.metadata."),
     ("broker.id is set, never generated", "broker.id.generation.enable reserved.broker.max.id"),
     ("brokers don't replicate yet",
      "replica. num.replica. inter.broker. leader. follower. controlled.shutdown. broker.rack eligible.leader.replicas.enable "
@@ -272,6 +280,13 @@ class ListenerAddress(NamedTuple):
         return f"{self.name}://{host}:{self.port}"
 
 
+class CoordinatorAddress(NamedTuple):
+    """Where the coordinator is: its servers (host, port), and the path below which everything lies (empty: the root)."""
+
+    servers: tuple[tuple[str, int], ...]
+    root: str
+
+
 class Config(Mapping[str, Value]):
     """The options of one broker, every one of the table present. Immutable."""
 
@@ -301,6 +316,8 @@ class Config(Mapping[str, Value]):
         self._settle_broker_id()
         self.listeners: Final = self._addresses("listeners")
         self.advertised_listeners: Final = self._advertised()
+        self.coordinator: Final = self._coordinator()
+        """Where the coordinator is, None for one inside the broker."""
 
     def __getitem__(self, name: str) -> Value:
         return self._values[name]
@@ -404,6 +421,17 @@ class Config(Mapping[str, Value]):
             if all(address.name != listener.name for listener in self.listeners):
                 raise UsageError(f"{prefix}advertised.listeners names {address.name}, which is not in listeners")
         return tuple(advertised.get(listener.name, listener) for listener in self.listeners)
+
+    def _coordinator(self) -> CoordinatorAddress | None:
+        option = "zookeeper.connect"
+        if self._values[option] is None:
+            return None
+        address = _parse_coordinator(self.text(option))
+        if address is None:
+            where = self._where[option]
+            name = where if where.startswith("--") else f"{where}: {option}"
+            raise UsageError(f"{name} wants HOST:PORT[,HOST:PORT...][/ROOT], not {self.text(option)!r}")
+        return address
 
     def _protocols(self) -> set[str]:
         option = "listener.security.protocol.map"
@@ -526,6 +554,21 @@ def _why_not(name: str, value: str) -> str:
     if name == "unclean.leader.election.enable":
         return " (only replicas that are in sync are elected)"
     return ""
+
+
+def _parse_coordinator(text: str) -> CoordinatorAddress | None:
+    places, slash, root = text.partition("/")
+    servers = []
+    for place in places.split(","):
+        host, colon, port = place.strip().rpartition(":")
+        host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65_535:
+            return None
+        servers.append((host, int(port)))
+    parts = root.split("/") if root else []
+    if any(part in ("", ".", "..") or not part.isprintable() for part in parts):
+        return None
+    return CoordinatorAddress(tuple(servers), slash + root if root else "")
 
 
 def _parse_address(text: str) -> ListenerAddress | None:

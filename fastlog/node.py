@@ -3,9 +3,10 @@
 `Node` is a broker over whatever environment it is handed: the real one, or the simulator's. `run_up` and `run_broker` run one
 as a process of its own.
 
-A start goes: the data directories are locked, the coordinator's journal is read, the listeners are bound (so that a wrong address
-is known before anything is written); then, as a flow on the reactor, the broker finds its cluster, loads its logs, registers, and
-takes part in the controller's election; when every partition that it leads can be produced to, it begins to accept connections.
+A start goes: the data directories are locked, the coordinator's journal is read (where the coordinator is not elsewhere), the
+listeners are bound (so that a wrong address is known before anything is written); then, as a flow on the reactor, the broker
+finds its cluster, loads its logs, registers, and takes part in the controller's election; when every partition that it leads can
+be produced to, it begins to accept connections.
 A stop goes the other way, and leaves logs closed and marked so. Whatever is wrong with what a person gave is a UsageError.
 """
 
@@ -15,9 +16,10 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from fastlog.api.alter_configs import AlterConfigsHandler
 from fastlog.api.api_versions import ApiVersionsHandler
@@ -45,9 +47,11 @@ from fastlog.api.registry import Registry
 from fastlog.api.server import Limits, Server
 from fastlog.api.topic_metrics import BrokerTopicMetrics
 from fastlog.config import Config, ListenerAddress, Setting
-from fastlog.coordinator.errors import NoNode
+from fastlog.coordinator.client import CoordinatorClient
+from fastlog.coordinator.errors import ConnectionLoss, NoNode, SessionExpired
 from fastlog.coordinator.journal import CorruptJournal
 from fastlog.coordinator.local import LocalClient
+from fastlog.coordinator.remote import RemoteClient
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
@@ -75,10 +79,11 @@ COORDINATOR_DIRECTORY: Final = "coordinator"
 _UNROUTABLE: Final = ("0.0.0.0", "::")
 
 Flow = Generator[Pending[Any], Any, None]
+T = TypeVar("T")
 
 
 class Node:
-    """One broker with the coordinator inside its process."""
+    """One broker, with the coordinator inside its process or, by `zookeeper.connect`, elsewhere."""
 
     def __init__(self, config: Config, environment: Environment, coordinator_directory: str | None = None) -> None:
         """Put a broker together; nothing is read or written before `start`.
@@ -97,7 +102,8 @@ class Node:
         self._coordinator_directory = coordinator_directory or _beside(config.log_directories[0])
         self._coordinator_lock: DirectoryLock | None = None
         self._coordinator: Coordinator | None = None
-        self._client: LocalClient | None = None
+        self._client: CoordinatorClient | None = None
+        self._remote: RemoteClient | None = None
         self._driver: ControllerDriver | None = None
         self._server: Server | None = None
         self._starting: Flow | None = None
@@ -124,9 +130,8 @@ class Node:
         """
         identity = self.logs.lock()
         try:
-            coordinator = self._open_coordinator()
             reactor = self.environment.reactor
-            self._client = LocalClient(reactor, coordinator)
+            self._client = self._open_client()
             self._put_together(self._client)
             self._bind()
         except BaseException:
@@ -149,6 +154,19 @@ class Node:
         reactor.spawn(self._starting).then(settled)
         return started
 
+    def _open_client(self) -> CoordinatorClient:
+        environment, address = self.environment, self.config.coordinator
+        if address is None:
+            return LocalClient(environment.reactor, self._open_coordinator())
+        self._remote = RemoteClient(
+            environment.reactor,
+            environment.random,
+            address.servers,
+            root=address.root,
+            timeout_ms=self.config.integer("zookeeper.session.timeout.ms"),
+        )
+        return self._remote
+
     def _open_coordinator(self) -> Coordinator:
         environment, path = self.environment, self._coordinator_directory
         try:
@@ -165,7 +183,7 @@ class Node:
             raise UsageError(f"the coordinator's directory {path} cannot be used: {error.strerror or error}") from None
         return self._coordinator
 
-    def _put_together(self, client: LocalClient) -> None:
+    def _put_together(self, client: CoordinatorClient) -> None:
         config, environment = self.config, self.environment
         reactor, view, partitions = environment.reactor, self.view, self.partitions
         replicas = LocalReplicas(reactor, self.logs, partitions, self._options, config.broker_id)
@@ -259,24 +277,73 @@ class Node:
         assert server is not None
         assert self._store is not None
         environment, config = self.environment, self.config
-        yield from registration.make_persistent_paths(client)
-        known = None if identity is None else identity.cluster_id
-        cluster_id = yield from registration.settle_cluster_id(client, environment.random, known)
+        cluster_id, is_new = yield from self._insist(partial(self._find_cluster, client, identity))
         self.view.publish(self.view.image.with_cluster_id(cluster_id))
         self.logs.identify(cluster_id, config.broker_id)
-        yield from self._store.start()
-        yield from self._learn_broker_options()
-        yield from self._learn_topic_options(client)
+        yield from self._insist(self._store.start)
+        yield from self._insist(self._learn_broker_options)
+        yield from self._insist(partial(self._learn_topic_options, client))
         loaded: Pending[None] = environment.reactor.pending()
         self.logs.load(loaded.settle)
         yield loaded
-        yield from registration.register(client, config.broker_id, self.endpoints, environment.clock.wall_ms())
-        yield driver.start(
-            [FoundPartition(log.topic, log.partition, log.topic_id, log.leader_epochs.latest) for log in self.logs]
-        )
+        found = [FoundPartition(log.topic, log.partition, log.topic_id, log.leader_epochs.latest) for log in self.logs]
+        yield from self._insist(partial(self._register, client))
+        # A coordinator elsewhere knows all topics but those that a cluster brings along as its first broker starts on it.
+        may_adopt = self._coordinator is not None or is_new
+        register = partial(self._register, client)
+        yield from self._insist(partial(self._join, driver, found, may_adopt, register))
         self.logs.start()
         server.start_accepting()
         self.is_ready = True
+
+    def _insist(self, step: Callable[[], Generator[Pending[Any], Any, T]]) -> Generator[Pending[Any], Any, T]:
+        """Take a step of the start, and take it again when the connection or the session is lost meanwhile.
+
+        UsageError when the coordinator cannot be reached.
+        """
+        while True:
+            if self._remote is not None:
+                yield from self._reach(self._remote)
+            try:
+                return (yield from step())
+            except (ConnectionLoss, SessionExpired):
+                if self._remote is None:
+                    raise
+
+    def _reach(self, remote: RemoteClient) -> Flow:
+        option = "zookeeper.connection.timeout.ms"
+        timeout_ms = self.config.integer("zookeeper.session.timeout.ms" if self.config[option] is None else option)
+        try:
+            yield remote.opened(timeout_ms)
+        except ConnectionLoss as error:
+            connect = self.config.text("zookeeper.connect")
+            raise UsageError(
+                f"the coordinator at {connect} cannot be reached ({error}): start it, or say where it is "
+                "(zookeeper.connect, --coordinator)"
+            ) from None
+
+    def _find_cluster(
+        self, client: CoordinatorClient, identity: MetaProperties | None
+    ) -> Generator[Pending[Any], Any, tuple[str, bool]]:
+        """Return the cluster's id, and whether the coordinator did not know one before."""
+        config, reactor = self.config, self.environment.reactor
+        if self._remote is not None:
+            yield self._remote.make_root()
+        yield from registration.make_persistent_paths(client)
+        is_new = (yield client.exists(layout.CLUSTER_ID)) is None
+        known = None if identity is None else identity.cluster_id
+        cluster_id = yield from registration.settle_cluster_id(client, self.environment.random, known)
+        if self._remote is not None and identity is None:
+            wait_ms = config.integer("zookeeper.session.timeout.ms") * 3 // 2
+            yield from registration.wait_for_no_other(reactor, client, config.broker_id, wait_ms)
+        return cluster_id, is_new
+
+    def _register(self, client: CoordinatorClient) -> Flow:
+        yield from registration.register(client, self.config.broker_id, self.endpoints, self.environment.clock.wall_ms())
+
+    @staticmethod
+    def _join(driver: ControllerDriver, found: list[FoundPartition], may_adopt: bool, register: Callable[[], Flow]) -> Flow:
+        yield driver.start(found, may_adopt=may_adopt, register=register)
 
     def _learn_broker_options(self) -> Flow:
         assert self._store is not None
@@ -293,7 +360,7 @@ class Node:
             return self.environment.reactor.spawn(self._learn_broker_options())
         return None
 
-    def _learn_topic_options(self, client: LocalClient) -> Flow:
+    def _learn_topic_options(self, client: CoordinatorClient) -> Flow:
         """Logs are loaded under their topics' options, so these come before everything else of the cluster's metadata."""
         names, _ = yield client.children(layout.TOPIC_CONFIGS)
         for name, answer in [(name, client.get(layout.topic_config_path(name))) for name in names]:
@@ -333,9 +400,10 @@ class Node:
             self._driver.close()
         self.logs.close()
         try:
-            if self._client is not None and self._coordinator is not None and self._coordinator.failed is None:
+            if self._client is not None and (self._coordinator is None or self._coordinator.failed is None):
                 yield self._client.close()
-                yield self._coordinator.close()
+                if self._coordinator is not None:
+                    yield self._coordinator.close()
         except (OSError, FastlogError) as error:
             logger.error("the coordinator was not closed cleanly: %s", error)
         finally:
@@ -352,6 +420,8 @@ class Node:
             self._store.close()
         if self._driver is not None:
             self._driver.close()
+        if self._remote is not None:
+            self._remote.abandon()
         self.logs.release()
         if self._coordinator_lock is not None:
             self._coordinator_lock.release()
@@ -423,11 +493,12 @@ class UpOptions:
     host: str = "127.0.0.1"
     port: int = 9092
     data: str = "fastlog-data"
+    coordinator: str | None = None
     settings: tuple[Setting, ...] = ()
 
 
 def run_up(options: UpOptions) -> int:
-    """Run one broker with data under `DATA/broker-1`, the coordinator's under `DATA/coordinator`; return the exit code."""
+    """Run one broker with data under `DATA/broker-1`, its own coordinator's under `DATA/coordinator`; return the exit code."""
     where = "fastlog up"
     host = f"[{options.host}]" if ":" in options.host else options.host
     config = Config(
@@ -435,6 +506,7 @@ def run_up(options: UpOptions) -> int:
             Setting("broker.id", "1", where),
             Setting("listeners", f"PLAINTEXT://{host}:{options.port}", where),
             Setting("log.dirs", os.path.join(options.data, "broker-1"), where),
+            *([] if options.coordinator is None else [Setting("zookeeper.connect", options.coordinator, "--coordinator")]),
             *options.settings,
         ]
     )
@@ -444,8 +516,9 @@ def run_up(options: UpOptions) -> int:
 def run_broker(config: Config, coordinator_directory: str | None = None) -> int:
     """Run a broker until it is asked to stop; return the exit code. UsageError when it cannot start.
 
-    When clients can produce it prints one line and flushes. The coordinator is inside the process and listens on no port as yet:
-    the line says `coordinator=in-process` where it will say HOST:PORT, and `coordinator_pid` is the broker's own.
+    When clients can produce it prints one line and flushes. A coordinator inside the process listens on no port as yet: the line
+    says `coordinator=in-process` where it will say HOST:PORT, and `coordinator_pid` is the broker's own; of a coordinator
+    elsewhere no process is known, so that it is `none`.
     """
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated node
     from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
@@ -476,7 +549,10 @@ def run_broker(config: Config, coordinator_directory: str | None = None) -> int:
             return
         _collect_what_stays()
         bootstrap = ",".join(f"{_bracketed(endpoint.host)}:{endpoint.port}" for endpoint in node.endpoints)
-        print(f"ready bootstrap={bootstrap} coordinator=in-process pids={os.getpid()} coordinator_pid={os.getpid()}", flush=True)
+        coordinator, coordinator_pid = "in-process", str(os.getpid())
+        if config.coordinator is not None:
+            coordinator, coordinator_pid = config.text("zookeeper.connect").replace(" ", ""), "none"
+        print(f"ready bootstrap={bootstrap} {coordinator=!s} pids={os.getpid()} {coordinator_pid=!s}", flush=True)
 
     def unhandled(error: BaseException) -> None:
         logger.error("a mistake in the broker; it goes on without what was being done", exc_info=error)

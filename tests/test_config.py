@@ -37,9 +37,17 @@ def error_of(text: str) -> str:
     return str(caught.value)
 
 
+# Kafka 3.9's, which Kafka 4 no longer has.
+ZOOKEEPER = {
+    "zookeeper.connect": ("string", "null"),
+    "zookeeper.session.timeout.ms": ("int", "18000"),
+    "zookeeper.connection.timeout.ms": ("int", "null"),
+}
+
+
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
 def test_every_option_is_one_of_kafkas_with_its_type_and_default(option):
-    kind, default = KAFKA_BROKER[option.name]
+    kind, default = {**KAFKA_BROKER, **ZOOKEEPER}[option.name]
     own = {"log.dir": "string", "listener.security.protocol.map": "list"}
     assert option.kind == own.get(option.name, kind)
     if option.name not in OWN_DEFAULTS:
@@ -183,8 +191,9 @@ def test_dynamic_options_stand_over_the_files():
         ),
         ({"log.retention.ms": "x"}, "log.retention.ms wants a whole number of ms, not 'x'"),
         (
-            {"zookeeper.connect": "x"},
-            "zookeeper.connect is not honoured by fastlog: the coordinator runs inside the broker as yet; remove it",
+            {"zookeeper.set.acl": "true"},
+            "zookeeper.set.acl is not honoured by fastlog: connections to the coordinator have neither TLS nor ACLs yet, "
+            "and need no tuning; remove it",
         ),
         ({"retention.ms": "1"}, "retention.ms is a topic's option; the broker's is log.retention.ms"),
     ):
@@ -267,3 +276,24 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "latin").write_bytes(b"a=\xe4")
     with pytest.raises(UsageError, match=r"latin: byte 2 is not UTF-8; save the file as UTF-8$"):
         read_properties(str(tmp_path / "latin"))
+
+
+def test_where_the_coordinator_is():
+    assert Config().coordinator is None
+    connect = {"zookeeper.connect": "zk1:2181, [::1]:2182,10.0.0.3:2183/kafka/a"}
+    address = Config(Setting(name, text, "-o") for name, text in connect.items()).coordinator
+    assert address.servers == (("zk1", 2181), ("::1", 2182), ("10.0.0.3", 2183))
+    assert address.root == "/kafka/a"
+    for text in ("zk1:2181", "zk1:2181/"):
+        assert Config([Setting("zookeeper.connect", text, "-o")]).coordinator == ((("zk1", 2181),), "")
+
+
+@pytest.mark.parametrize(
+    "text", ["zk1", "zk1:", ":2181", "zk1:0", "zk1:65536", "zk1:x", "zk1:1,,zk2:2", "zk1:1//a", "zk1:1/a/", "zk1:1/.."]
+)
+def test_a_coordinator_that_is_none(text):
+    with pytest.raises(UsageError) as caught:
+        Config([Setting("zookeeper.connect", text, "server.properties:3")])
+    assert str(caught.value) == f"server.properties:3: zookeeper.connect wants HOST:PORT[,HOST:PORT...][/ROOT], not {text!r}"
+    with pytest.raises(UsageError, match=r"^--coordinator wants HOST:PORT"):
+        Config([Setting("zookeeper.connect", text, "--coordinator")])

@@ -17,6 +17,7 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9092
 DEFAULT_DATA: Final = "fastlog-data"
 GIVEN_BY_UP: Final = {
+    "zookeeper.connect": "use --coordinator",
     "broker.id": "up numbers its brokers itself",
     "node.id": "up numbers its brokers itself",
     "log.dir": "use --data",
@@ -28,9 +29,10 @@ GIVEN_BY_UP: Final = {
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on; an empty one is every address.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0 picks a free one.")
 @click.option("--data", metavar="DIR", default=DEFAULT_DATA, show_default=True, type=click.Path(file_okay=False))
+@click.option("--coordinator", metavar="HOST:PORT,...", help="A ZooKeeper to keep the metadata in, in place of one's own.")
 @settings_option("A broker's option under Kafka's name; any number of times.")
 @click.pass_context
-def command(ctx: click.Context, host: str, port: int, data: str, settings: list[Setting]) -> int:
+def command(ctx: click.Context, host: str, port: int, data: str, coordinator: str | None, settings: list[Setting]) -> int:
     """Run a broker until SIGTERM or Ctrl-C; a second one ends it at once.
 
     When clients can produce, it prints one line: ready bootstrap=HOST:PORT ... Data is kept under DIR, and found again there.
@@ -46,4 +48,4 @@ def command(ctx: click.Context, host: str, port: int, data: str, settings: list[
 
     from fastlog.node import UpOptions, run_up  # noqa: PLC0415 - a broker's rooms are many
 
-    return run_up(UpOptions(host=host, port=port, data=data, settings=tuple(settings)))
+    return run_up(UpOptions(host=host, port=port, data=data, coordinator=coordinator, settings=tuple(settings)))

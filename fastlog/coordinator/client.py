@@ -45,9 +45,16 @@ SessionCallback = Callable[[SessionState], object]
 
 
 class CoordinatorClient(Protocol):
-    """One session. A watch callback is called once, then forgotten; equal callbacks on one znode are one."""
+    """One session, and after it has expired the next.
 
-    session_id: int
+    A watch callback is called once, then forgotten; equal callbacks on one znode are one. A lost connection (DISCONNECTED) leaves
+    session, ephemeral znodes and watches as they are. A lost session (EXPIRED) leaves nothing of them, and what was asked fails
+    with SessionExpired; the next session begins by itself, with CONNECTED.
+    """
+
+    @property
+    def session_id(self) -> int:
+        """The session's id: the owner of its ephemeral znodes."""
 
     def get(self, path: str, watch: WatchCallback | None = None) -> Pending[tuple[bytes | None, Stat]]:
         """Return a znode's data and stat; NoNode (and no watch is left) when it is not there."""

@@ -1,9 +1,10 @@
 """Options of topics and brokers that change while brokers run: written to the coordinator, announced there, taken over.
 
-Who alters options writes them under the version that it read, and in the same transaction announces whose they are by a numbered
-znode under `/config/changes`. Every broker watches those, reads the options that an announcement is about anew, and puts them in
-force. So a change that any broker or tool makes in Kafka's way reaches all of them, and none is lost to another made at the same
-time. An announcement is deleted when it is `ANNOUNCED_MS` old: by then a broker has seen it, or it reads everything at its start.
+Who alters options writes them under the version that it read, and in the same transaction announces whose they are by a
+numbered znode under `/config/changes`. Every broker watches those (anew when it has been away), reads the options that an
+announcement is about anew, and puts them in force. So a change that any broker or tool makes in Kafka's way reaches all of
+them, and none is lost to another made at the same time. An announcement is deleted when it is `ANNOUNCED_MS` old: by then a
+broker has seen it, or it reads everything at its start.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from fastlog.coordinator.client import SessionState
 from fastlog.coordinator.errors import BadVersion, CoordinatorError, MultiFailed, NodeExists, NoNode
 from fastlog.coordinator.tree import Check, Create, Operation, SetData
 from fastlog.errors import KafkaStorageError, RequestTimedOut, UnknownTopicOrPartition
@@ -46,11 +48,14 @@ class ConfigStore:
         self._announced: dict[str, int] = {}
         self._newest: Pending[None] | None = None
         self._closed = False
+        self._is_started = False
+        client.on_session(self._session_changed)
 
     def start(self) -> Flow[None]:
         """Watch for announcements from now on. Options that are read afterwards are of this moment or later."""
         names, _ = yield self._client.children(layout.CONFIG_CHANGES, self._fired)
         yield from self._read_announcements(names)
+        self._is_started = True
 
     def close(self) -> None:
         """Take over nothing more."""
@@ -115,6 +120,10 @@ class ConfigStore:
 
     def _fired(self, _: WatchEvent) -> None:
         if not self._closed:
+            self.take_over().then(self._taken_over)
+
+    def _session_changed(self, state: SessionState) -> None:
+        if state is SessionState.CONNECTED and self._is_started and not self._closed:
             self.take_over().then(self._taken_over)
 
     def _taken_over(self, outcome: Pending[None]) -> None:

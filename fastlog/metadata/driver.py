@@ -1,9 +1,16 @@
-"""The controller at work: it wins the election, reads the cluster, and carries out what `controller` decides.
+"""A broker's part in the cluster's metadata: it stands for controller, and works as one or follows the one there is.
+
+The controller reads the cluster and carries out what `controller` decides; what every other broker does is in `follower`.
 
 One flow handles one event at a time, in order, so a decision is always made on what the one before has left. Every write
 stands under a check of `/controller_epoch`: a controller that has been replaced finds out by its first write and stops
-(ControllerMoved). What was decided is first durable in the coordinator, then told to the replicas, and only then published in the
-cluster's view: whoever sees a partition's leader can produce to it.
+(ControllerMoved). What was decided is first durable in the coordinator, then told to the replicas here, and only then
+published in the cluster's view: whoever sees that this broker leads a partition can produce to it. Other brokers follow in a
+moment.
+
+A lost session takes the registration and `/controller` with it: the broker registers again, then stands for election again.
+After a lost connection the controller goes on where it was if `/controller` is still its own; when a write's fate is not
+known, it reads everything anew.
 
 The broker's replicas stand behind the protocol `Replicas`; the coordinator behind `CoordinatorClient`.
 """
@@ -15,11 +22,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from fastlog.coordinator.client import CoordinatorClient, SessionState
+from fastlog.coordinator.client import CoordinatorClient, SessionState, WatchCallback
 from fastlog.coordinator.errors import BadVersion, CoordinatorError, MultiFailed, NodeExists, NoNode
-from fastlog.coordinator.tree import Create, Operation, SetData, Stat
+from fastlog.coordinator.tree import NO_SESSION, Create, Delete, Operation, SetData, Stat
 from fastlog.coordinator.watches import WatchEvent
 from fastlog.env import Random
 from fastlog.env.reactor import Pending, Reactor
@@ -29,21 +36,26 @@ from fastlog.errors import (
     KafkaError,
     KafkaStorageError,
     NotController,
+    RequestTimedOut,
     TopicAlreadyExists,
     UnknownTopicOrPartition,
 )
 from fastlog.metadata import controller, layout
 from fastlog.metadata.controller import Change, Decision, FoundPartition, NewTopic
-from fastlog.metadata.image import Broker, Image, Partition, Topic
+from fastlog.metadata.follower import Follower
+from fastlog.metadata.image import NO_LEADER, Broker, Image, Partition, Topic
 from fastlog.metadata.registration import new_id
 from fastlog.metadata.view import ClusterView
 
 logger = logging.getLogger(__name__)
 
 RETRY_MS: Final = 1_000
-"""How long after a failed attempt to bring replicas up it is made again."""
+"""How long after a failed attempt to bring replicas up, or to read the metadata, it is made again."""
+CONTROLLER_WAIT_MS: Final = 60_000
+"""How long another broker, the controller, may take over what was asked here."""
 
 Flow = Generator[Pending[Any], Any, None]
+T = TypeVar("T")
 
 
 class Replicas(Protocol):
@@ -77,40 +89,58 @@ class ControllerDriver:
         self._replicas = replicas
         self._broker_id = broker_id
         self._epoch_znode_version = -1
+        """Version of `/controller_epoch` under which this broker won, or may have won, its last election."""
+        self._in_doubt = False
+        """Whether something may have been written, or missed, that the image does not show."""
+        self._is_started = False
+        self._is_connected = True
+        self._must_register = False
+        self._register: Callable[[], Flow] | None = None
         self._events: deque[Callable[[], Flow]] = deque()
         self._working = False
         self._queued_look: dict[str, None] = {}
         self._broken: dict[tuple[str, int], Exception] = {}
         self._epochs_on_disk: dict[tuple[str, int], int] = {}
         self._closed = False
+        self._follower = Follower(client, view, broker_id, self, self._handle)
+        self._expected: dict[Pending[Any], Callable[[Image], Any]] = {}
         client.on_session(self._session_changed)
+        view.on_change(self._compare_expected)
 
     # ---- from outside ----
 
-    def start(self, found: Sequence[FoundPartition]) -> Pending[None]:
-        """Take part in the election and, when it is won, read the cluster and bring its partitions online.
+    def start(
+        self, found: Sequence[FoundPartition], *, may_adopt: bool = True, register: Callable[[], Flow] | None = None
+    ) -> Pending[None]:
+        """Take part in the election, then bring the partitions online (as the controller), or follow who has won.
 
-        `found` are the partition directories on this broker; those that the coordinator does not know are adopted. No partition
-        is led under a leader epoch that its log has seen, whatever the coordinator says.
+        `found` are the partition directories on this broker; those that the coordinator does not know are adopted if that is
+        allowed. No partition is led under a leader epoch that its log has seen, whatever the coordinator says. `register` is how
+        the broker, registered already, does so again when its session has expired. Fails with the CoordinatorError that was in
+        the way; it may be tried again.
         """
         self._epochs_on_disk = {(one.topic, one.partition_index): one.leader_epoch for one in found}
-        return self._reactor.spawn(self._start(found))
+        self._register = register
+        return self._reactor.spawn(self._start(found, may_adopt))
 
     def close(self) -> None:
         """Make no more decisions."""
         self._closed = True
         self.is_active = False
         self._events.clear()
+        for outcome in list(self._expected):
+            self._expectation_ended(outcome, NotController())
 
     def create_topic(self, topic: NewTopic) -> Pending[Topic]:
-        """Create a topic; completes when clients can produce to all of it.
+        """Create a topic; completes when clients can produce to all of it, or, on other brokers, when it has leaders.
 
-        TopicAlreadyExists; KafkaStorageError when it exists now, but some of its logs could not be made; NotController.
+        TopicAlreadyExists; KafkaStorageError when it exists now, but some of its logs could not be made, or when the coordinator
+        cannot be reached; NotController.
         """
         return self._reactor.spawn(self._create_topic(topic))
 
     def delete_topic(self, name: str) -> Pending[None]:
-        """Delete a topic; completes when nothing of it is left. UnknownTopicOrPartition; NotController."""
+        """Delete a topic; completes when nothing of it is left here. UnknownTopicOrPartition; NotController."""
         return self._reactor.spawn(self._delete_topic(name))
 
     def create_partitions(self, name: str, present: int, added: Sequence[tuple[int, ...]]) -> Pending[Topic]:
@@ -126,13 +156,15 @@ class ControllerDriver:
         return self._handle(lambda: self._topic_config_changed(name))
 
     def _create_topic(self, topic: NewTopic) -> Generator[Pending[Any], Any, Topic]:
-        self._check_active()
         try:
             yield self._client.multi(controller.create_topic(topic))
-        except (NodeExists, MultiFailed) as error:
+        except CoordinatorError as error:
             if _cause(error) is NodeExists:
                 raise TopicAlreadyExists(f"Topic '{topic.name}' already exists.") from None
-            raise
+            raise _for_clients(error) from error
+        if not self.is_active:
+            led: Topic = yield self._seen(partial(_led, topic))
+            return led
         yield self._handle(self._topics_changed)
         created = self._view.image.topics.get(topic.name)
         if created is None:
@@ -148,7 +180,6 @@ class ControllerDriver:
     def _create_partitions(
         self, name: str, present: int, added: Sequence[tuple[int, ...]]
     ) -> Generator[Pending[Any], Any, Topic]:
-        self._check_active()
         yield self._handle(partial(self._grow, name, present, added))
         grown = self._view.image.topics.get(name)
         if grown is None:
@@ -157,25 +188,47 @@ class ControllerDriver:
         return grown
 
     def _delete_topic(self, name: str) -> Flow:
-        self._check_active()
         try:
             yield self._client.multi(controller.want_deletion(name))
-        except (NoNode, NodeExists, MultiFailed) as error:
+        except CoordinatorError as error:
             cause = _cause(error)
             if cause is NoNode:
                 raise UnknownTopicOrPartition(f"Topic '{name}' does not exist.") from None
             if cause is not NodeExists:  # its deletion is under way already
-                raise
-        yield self._handle(self._deletions_changed)
+                raise _for_clients(error) from error
+        if self.is_active:
+            yield self._handle(self._deletions_changed)
+        else:
+            yield self._seen(partial(_gone, name))
 
-    def _check_active(self) -> None:
-        if not self.is_active:
-            raise NotController
+    def _seen(self, question: Callable[[Image], T]) -> Pending[T]:
+        """Return the first true answer that an image gives: another broker is the controller, and this one sees what it does.
+
+        RequestTimedOut after `CONTROLLER_WAIT_MS`.
+        """
+        outcome: Pending[T] = self._reactor.pending()
+        self._expected[outcome] = question
+        late = RequestTimedOut("The controller has not done it yet.")
+        timer = self._reactor.call_later(CONTROLLER_WAIT_MS, self._expectation_ended, outcome, late)
+        outcome.then(lambda _: timer.cancel())
+        self._compare_expected(self._view.image, self._view.image)
+        return outcome
+
+    def _expectation_ended(self, outcome: Pending[Any], error: KafkaError) -> None:
+        if self._expected.pop(outcome, None) is not None:
+            outcome.fail(error)
+
+    def _compare_expected(self, before: Image, now: Image) -> None:
+        for outcome, question in list(self._expected.items()):
+            answer = question(now)
+            if answer:
+                del self._expected[outcome]
+                outcome.complete(answer)
 
     # ---- events, one after another ----
 
-    def _handle(self, event: Callable[[], Flow]) -> Pending[None]:
-        """Put an event into the line; the result settles when it was handled."""
+    def _handle(self, event: Callable[[], Flow], translate: Callable[[Exception], Exception] | None = None) -> Pending[None]:
+        """Put an event into the line; the result settles when it was handled, an error as clients are told of it by default."""
         outcome: Pending[None] = self._reactor.pending()
 
         def handled() -> Flow:
@@ -183,7 +236,7 @@ class ControllerDriver:
                 yield from event()
             except Exception as error:
                 self._failed(error)
-                outcome.fail(_for_clients(error))
+                outcome.fail((translate or _for_clients)(error))
             else:
                 outcome.complete(None)
 
@@ -202,16 +255,29 @@ class ControllerDriver:
         self._working = False
 
     def _failed(self, error: Exception) -> None:
+        if self._closed:
+            return
         if isinstance(error, ControllerMoved):
             self._resign()
-        elif not self._closed and not isinstance(error, KafkaError):  # which is an answer to who asked
-            logger.error("the controller could not carry out a decision: %s", error, exc_info=error)
+        elif isinstance(error, CoordinatorError):
+            # Whether it was written or missed something is found out by reading everything anew.
+            logger.warning("the metadata could not be read or written: %s", error)
+            self._in_doubt, self.is_active = True, False
+            if self._is_connected:
+                self._reactor.call_later(RETRY_MS, self._handle, self._rejoin)
+        elif not isinstance(error, KafkaError):  # which is an answer to who asked
+            logger.error("a decision could not be carried out: %s", error, exc_info=error)
 
     def _resign(self) -> None:
-        if self.is_active:
-            self.is_active = False
-            logger.warning("broker %d is no longer the controller", self._broker_id)
-            self._handle(self._elect)
+        self.is_active, self._in_doubt = False, True
+        logger.warning("broker %d is no longer the controller", self._broker_id)
+        self._handle(self._elect)
+
+    def _may_decide(self) -> bool:
+        """Whether this is the controller now. What is passed over where it is not is made up for by reading everything anew."""
+        if not self.is_active:
+            self._in_doubt = True
+        return self.is_active
 
     def _look_again(self, event: WatchEvent) -> None:
         """A watch fired. However many do before the line comes to it, one look is enough."""
@@ -233,46 +299,84 @@ class ControllerDriver:
         self._handle(looked)
 
     def _session_changed(self, state: SessionState) -> None:
-        if state is not SessionState.CONNECTED and not self._closed:
-            logger.error("the coordinator is lost: topics cannot be created or deleted until the broker is restarted")
-            self.is_active = False
+        if self._closed:
+            return
+        self._is_connected = state is SessionState.CONNECTED
+        if state is SessionState.CONNECTED:
+            if self._is_started:
+                self._handle(self._rejoin)
+            return
+        if state is SessionState.EXPIRED:
+            self._in_doubt = self._must_register = True
+        if self.is_active:
+            logger.warning("the coordinator is lost: topics stay as they are until it is back")
+        self.is_active = False
 
     # ---- election ----
 
-    def _start(self, found: Sequence[FoundPartition]) -> Flow:
-        yield self._handle(self._elect)
+    def _start(self, found: Sequence[FoundPartition], may_adopt: bool) -> Flow:
+        self._is_started = True
+        yield self._handle(self._rejoin, _as_it_is)
         if self.is_active:
-            yield self._handle(lambda: self._adopt(found))
+            yield self._handle(lambda: self._adopt(found, may_adopt), _as_it_is)
+
+    def _rejoin(self) -> Flow:
+        """Find the broker's place after its start, after a lost connection and after a lost session."""
+        if self._must_register and self._register is not None:
+            yield from self._register()
+            logger.info("broker %d is registered again", self._broker_id)
+        self._must_register = False
+        yield from self._elect()
 
     def _elect(self) -> Flow:
-        """Become the controller if there is none, else wait for the end of the one there is."""
+        """Become the controller if there is none, else follow the one there is and wait for its end."""
         if self.is_active:
-            return
-        while True:
-            if (yield self._client.exists(layout.CONTROLLER, self._look_again)) is not None:
-                data, _ = yield self._client.get(layout.CONTROLLER)
-                epoch, _ = yield from self._controller_epoch()
-                self._view.publish(self._view.image.with_controller(layout.decode_controller(data), epoch))
+            present = yield self._client.exists(layout.CONTROLLER, self._look_again)
+            if present is not None and present.ephemeral_owner == self._client.session_id:
                 return
+            self.is_active, self._in_doubt = False, True
+        while not self.is_active:
             epoch, version = yield from self._controller_epoch()
+            present = yield self._client.exists(layout.CONTROLLER, self._look_again)
+            stale: list[Operation] = []
+            if present is not None:
+                try:
+                    data, _ = yield self._client.get(layout.CONTROLLER)
+                except NoNode:
+                    continue
+                holder, owner = layout.decode_controller(data), present.ephemeral_owner
+                if holder != self._broker_id or owner in (NO_SESSION, self._client.session_id):
+                    is_ours = owner == self._client.session_id and version == self._epoch_znode_version
+                    self._view.publish(self._view.image.with_controller(holder, epoch))
+                    if not is_ours:
+                        self._in_doubt = True
+                        yield from self._follower.follow()
+                    elif self._in_doubt:
+                        yield from self._take_over()
+                    self.is_active = is_ours
+                    return
+                # An earlier life of this broker, whose session the coordinator has not given up yet, as with its registration.
+                stale = [Delete(layout.CONTROLLER, present.version)]
+            # Should the answer not come, this is what tells whether it was carried out.
+            self._epoch_znode_version = version + 1
             controller_data = layout.encode_controller(self._broker_id, self._reactor.clock.wall_ms())
             try:
                 results = yield self._client.multi(
                     [
+                        *stale,
                         Create(layout.CONTROLLER, controller_data, ephemeral=True),
                         SetData(layout.CONTROLLER_EPOCH, layout.encode_controller_epoch(epoch + 1), version),
                     ]
                 )
             except MultiFailed as error:
-                if _cause(error) in (NodeExists, BadVersion):
+                if _cause(error) in (NodeExists, NoNode, BadVersion):
                     continue  # another broker was quicker
                 raise
-            stat: Stat = results[1]
-            self._epoch_znode_version = stat.version
+            stat: Stat = results[-1]
+            assert stat.version == self._epoch_znode_version
             self._view.publish(self._view.image.with_controller(self._broker_id, epoch + 1))
             yield from self._take_over()
             self.is_active = True
-            return
 
     def _controller_epoch(self) -> Generator[Pending[Any], Any, tuple[int, int]]:
         try:
@@ -286,14 +390,15 @@ class ControllerDriver:
 
     def _take_over(self) -> Flow:
         """Read everything, finish what an earlier controller began, and give every partition a leader."""
+        self._follower.stop()
         if (yield self._client.exists(layout.FEATURE)) is None:
             yield self._client.create(layout.FEATURE, layout.encode_feature())
-        yield from self._read_brokers()
+        yield from self.read_brokers(self._look_again)
         deletions, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
         for name in deletions:
             yield from self._delete(name)
         names, _ = yield self._client.children(layout.TOPICS, self._look_again)
-        topics = yield from self._read_topics(names)
+        topics = yield from self.read_topics(names)
         image = self._view.image
         image = image.without_topics(name for name in image.topics if name not in topics).with_topics(topics.values())
         decision = controller.settle(image, image.topics.values())
@@ -305,11 +410,15 @@ class ControllerDriver:
             for index, partition in enumerate(topic.partitions)
             if partition.exists and (topic.name, index) not in told
         ]
-        yield from self._tell([*changes, *unchanged])
+        yield from self.tell([*changes, *unchanged])
         self._view.publish(image)
+        self._in_doubt = False
 
-    def _adopt(self, found: Sequence[FoundPartition]) -> Flow:
+    def _adopt(self, found: Sequence[FoundPartition], may_adopt: bool) -> Flow:
         topics, strays = controller.adopt(self._view.image, found, self._broker_id)
+        if not may_adopt:
+            unknown = {topic.name for topic in topics}
+            strays, topics = [*strays, *(one for one in found if one.topic in unknown)], []
         for stray in strays:
             logger.warning(
                 "directory %s-%d belongs to no topic of this cluster: it is left alone", stray.topic, stray.partition_index
@@ -330,21 +439,25 @@ class ControllerDriver:
 
     def _topics_changed(self) -> Flow:
         """Bring topics online that are in the coordinator and not in the image."""
+        if not self._may_decide():
+            return
         names, _ = yield self._client.children(layout.TOPICS, self._look_again)
         deleting, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
         known = self._view.image.topics
-        topics = yield from self._read_topics([name for name in names if name not in known and name not in deleting])
+        topics = yield from self.read_topics([name for name in names if name not in known and name not in deleting])
         if not topics:
             return
         image = self._view.image.with_topics(topics.values())
         image, changes = yield from self._write(image, controller.settle(image, topics.values()))
-        yield from self._tell(changes)
+        yield from self.tell(changes)
         self._view.publish(image)
 
     def _grow(self, name: str, present: int, added: Sequence[tuple[int, ...]]) -> Flow:
         """Write a topic's new partitions down, then bring them online; the next attempt finishes what is cut short."""
+        if not self.is_active:
+            raise NotController
         stat = yield self._client.exists(layout.topic_path(name))
-        topic = (yield from self._read_topics([name])).get(name)
+        topic = (yield from self.read_topics([name])).get(name)
         if stat is None or topic is None or name not in self._view.image.topics:
             raise UnknownTopicOrPartition(f"Topic '{name}' does not exist.")
         count = len(topic.partitions)
@@ -353,7 +466,7 @@ class ControllerDriver:
             yield from self._write_groups([operations])
         image = self._view.image.with_topics([topic])
         image, changes = yield from self._write(image, controller.settle(image, [topic]))
-        yield from self._tell(changes)
+        yield from self.tell(changes)
         self._view.publish(image)
         if count != present:
             raise InvalidPartitions(f"Topic '{name}' has {count} partition(s) by now, not {present}.")
@@ -376,6 +489,8 @@ class ControllerDriver:
         self._view.publish(self._view.image.with_topics([topic]))
 
     def _deletions_changed(self) -> Flow:
+        if not self._may_decide():
+            return
         names, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
         for name in names:
             yield from self._delete(name)
@@ -384,13 +499,10 @@ class ControllerDriver:
         """Take a topic out of sight, then its logs, then its znodes, so that it cannot come back from any half."""
         topic = self._view.image.topics.get(name)
         if topic is None:
-            topic = (yield from self._read_topics([name])).get(name)
+            topic = (yield from self.read_topics([name])).get(name)
         self._view.publish(self._view.image.without_topics([name]))
-        for known in (self._broken, self._epochs_on_disk):
-            for key in [key for key in known if key[0] == name]:
-                del known[key]
         if topic is not None:
-            yield self._replicas.delete([topic])
+            yield from self.forget([topic])
         partitions: dict[str, list[str]] | None = None
         try:
             indexes, _ = yield self._client.children(layout.partitions_path(name))
@@ -406,10 +518,24 @@ class ControllerDriver:
             controller.forget_topic(name, partitions, has_topic=has_topic, has_config=has_config).groups
         )
 
-    def _read_topics(self, names: Sequence[str]) -> Generator[Pending[Any], Any, dict[str, Topic]]:
-        """Read topics with their configs and states; one that has gone meanwhile, or that cannot be read, is left out."""
+    def forget(self, topics: Sequence[Topic]) -> Flow:
+        """Stop topics on this broker and put their logs out of reach."""
+        names = {topic.name for topic in topics}
+        for known in (self._broken, self._epochs_on_disk):
+            for key in [key for key in known if key[0] in names]:
+                del known[key]
+        yield self._replicas.delete(topics)
+
+    def read_topics(
+        self, names: Sequence[str], watch: WatchCallback | None = None
+    ) -> Generator[Pending[Any], Any, dict[str, Topic]]:
+        """Read topics with their configs and states; one that has gone meanwhile, or that cannot be read, is left out.
+
+        `watch` is told of every later change to a topic's assignment or a partition's state.
+        """
         asked = [
-            (name, self._client.get(layout.topic_path(name)), self._client.get(layout.topic_config_path(name))) for name in names
+            (name, self._client.get(layout.topic_path(name), watch), self._client.get(layout.topic_config_path(name)))
+            for name in names
         ]
         topics: dict[str, Topic] = {}
         for name, topic_answer, config_answer in asked:
@@ -427,10 +553,12 @@ class ControllerDriver:
                 continue
             try:
                 topic_id, assignment = layout.decode_topic(name, topic_data)
+                if topic_id is None and watch is not None:
+                    continue  # the controller will give it an id
                 if topic_id is None:  # an old Kafka wrote it: give it an id, as a new one does
                     topic_id = new_id(self._random)
                     yield self._client.set(layout.topic_path(name), layout.encode_topic(topic_id, assignment), topic_stat.version)
-                partitions = yield from self._read_partitions(name, assignment)
+                partitions = yield from self._read_partitions(name, assignment, watch)
             except layout.BadZnode as error:
                 logger.error("%s: the topic is left alone", error)
                 continue
@@ -438,8 +566,10 @@ class ControllerDriver:
         return topics
 
     def _read_partitions(
-        self, name: str, assignment: Sequence[tuple[int, ...]]
+        self, name: str, assignment: Sequence[tuple[int, ...]], watch: WatchCallback | None
     ) -> Generator[Pending[Any], Any, tuple[Partition, ...]]:
+        if watch is not None:
+            return (yield from self._read_states(name, assignment, watch))
         seen = [self._epochs_on_disk.get((name, index), -1) for index in range(len(assignment))]
         if (yield self._client.exists(layout.partitions_path(name))) is None:
             return tuple(Partition(replicas, leader_epoch=epoch) for replicas, epoch in zip(assignment, seen, strict=True))
@@ -455,17 +585,37 @@ class ControllerDriver:
                 partitions.append(partition._replace(leader_epoch=max(partition.leader_epoch, seen[index])))
         return tuple(partitions)
 
+    def _read_states(
+        self, name: str, assignment: Sequence[tuple[int, ...]], watch: WatchCallback
+    ) -> Generator[Pending[Any], Any, tuple[Partition, ...]]:
+        """Read the states of partitions as they are and leave a watch on each, whether it is there already or not."""
+        paths = [layout.state_path(name, index) for index in range(len(assignment))]
+        asked = [(self._client.exists(path, watch), self._client.get(path)) for path in paths]
+        partitions = []
+        for index, (replicas, (there, answer)) in enumerate(zip(assignment, asked, strict=True)):
+            yield there
+            try:
+                data, stat = yield answer
+            except NoNode:
+                partitions.append(Partition(replicas))
+            else:
+                partitions.append(layout.decode_state(name, index, replicas, data, stat.version, stat.mzxid))
+        return tuple(partitions)
+
     # ---- brokers come and go ----
 
     def _brokers_changed(self) -> Flow:
-        yield from self._read_brokers()
+        if not self._may_decide():
+            return
+        yield from self.read_brokers(self._look_again)
         image = self._view.image
         image, changes = yield from self._write(image, controller.settle(image, image.topics.values()))
-        yield from self._tell(changes)
+        yield from self.tell(changes)
         self._view.publish(image)
 
-    def _read_brokers(self) -> Flow:
-        names, _ = yield self._client.children(layout.BROKER_IDS, self._look_again)
+    def read_brokers(self, watch: WatchCallback) -> Flow:
+        """Read who is registered and publish it; `watch` is told when somebody comes or goes."""
+        names, _ = yield self._client.children(layout.BROKER_IDS, watch)
         asked = [(int(name), self._client.get(layout.broker_path(int(name)))) for name in names if name.isdecimal()]
         brokers: list[Broker] = []
         for broker_id, answer in asked:
@@ -506,7 +656,7 @@ class ControllerDriver:
                     zxid_of[operation.path] = (result if isinstance(result, Stat) else result.stat).mzxid
         return zxid_of
 
-    def _tell(self, changes: Sequence[Change]) -> Flow:
+    def tell(self, changes: Sequence[Change]) -> Flow:
         """Tell this broker's replicas what is theirs, and try again later with those that failed."""
         own = [change for change in changes if self._broker_id in change.partition.replicas]
         if not own:
@@ -522,7 +672,7 @@ class ControllerDriver:
 
     def _mend(self) -> Flow:
         topics = self._view.image.topics
-        yield from self._tell(
+        yield from self.tell(
             [
                 Change(topics[name], index, topics[name].partitions[index])
                 for name, index in self._broken
@@ -534,6 +684,21 @@ class ControllerDriver:
 def _cause(error: CoordinatorError) -> type[CoordinatorError]:
     """Return the class of what went wrong, inside a multi or not."""
     return type(error.error) if isinstance(error, MultiFailed) else type(error)
+
+
+def _led(wanted: NewTopic, image: Image) -> Topic | None:
+    """Return a topic when all of its partitions have leaders."""
+    topic = image.topics.get(wanted.name)
+    is_led = topic is not None and topic.id == wanted.id and all(one.leader != NO_LEADER for one in topic.partitions)
+    return topic if is_led else None
+
+
+def _gone(name: str, image: Image) -> bool:
+    return name not in image.topics
+
+
+def _as_it_is(error: Exception) -> Exception:
+    return error
 
 
 def _for_clients(error: Exception) -> Exception:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 from fastlog.coordinator.client import CoordinatorClient
-from fastlog.coordinator.errors import MultiFailed, NodeExists, NoNode
-from fastlog.coordinator.tree import Create, Created, Delete, Operation
+from fastlog.coordinator.errors import CoordinatorError, MultiFailed, NodeExists, NoNode
+from fastlog.coordinator.tree import Create, Created, Delete, Operation, Stat
 from fastlog.env import Random
-from fastlog.env.reactor import Pending
+from fastlog.env.reactor import Pending, Reactor
 from fastlog.errors import UsageError
 from fastlog.metadata import layout
 from fastlog.metadata.image import Broker, Endpoint
@@ -56,6 +56,40 @@ def settle_cluster_id(client: CoordinatorClient, random: Random, known: str | No
             "use the directory that belongs to this coordinator, or the coordinator that belongs to this directory"
         )
     return cluster_id
+
+
+def wait_for_no_other(reactor: Reactor, client: CoordinatorClient, broker_id: int, timeout_ms: int) -> Flow:
+    """Wait until nobody is registered under a broker's id; UsageError after `timeout_ms`.
+
+    For a data directory that never was in the cluster: a registration that is there is not one of its own earlier lives.
+    """
+    gone: Pending[None] = reactor.pending()
+
+    def settle(error: UsageError | None) -> None:
+        if not gone.done:
+            gone.settle(None, error)
+
+    def look(_: object) -> None:
+        client.exists(layout.broker_path(broker_id), look).then(looked)
+
+    def looked(answer: Pending[Stat | None]) -> None:
+        try:
+            if answer.result() is None:
+                settle(None)
+        except CoordinatorError:
+            return  # until somebody can tell, it is taken for registered
+
+    timer = reactor.call_later(timeout_ms, settle, _taken(broker_id))
+    look(None)
+    yield gone
+    timer.cancel()
+
+
+def _taken(broker_id: int) -> UsageError:
+    return UsageError(
+        f"broker {broker_id} is registered in the coordinator already, by a broker with another data directory: "
+        "stop that one, or give this one another broker.id"
+    )
 
 
 def register(

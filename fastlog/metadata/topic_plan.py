@@ -29,6 +29,8 @@ from fastlog.metadata.registration import new_id
 
 UNSAID: Final = -1
 """A partition count or replication factor that is left to the broker's defaults."""
+MAX_REPLICATION_FACTOR: Final = 1
+"""More than one replica of a partition would be in sync by name only."""
 MAX_PARTITIONS_PER_REQUEST: Final = 10_000
 """Partitions that one request may create (Kafka's bound)."""
 
@@ -79,6 +81,8 @@ class TopicPlanner:
             raise InvalidTopic(f"Topic '{wish.name}' collides with existing topic '{colliding}': in metrics '.' and '_' are one.")
         options = self._options(wish.options)
         assignment = self._given_assignment(image, wish) if wish.assignment else self._chosen_assignment(image, wish)
+        if len(assignment[0]) > MAX_REPLICATION_FACTOR:
+            raise InvalidReplicationFactor(f"Replication factor {len(assignment[0])} cannot be had yet: brokers don't replicate.")
         return NewTopic(wish.name, new_id(self._random), tuple(assignment), options)
 
     def plan_growth(
