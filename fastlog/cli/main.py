@@ -22,7 +22,7 @@ EXIT_BROKEN_PIPE: Final = 141
 COMMANDS: Final = {
     "up": "Run a broker for this machine, with defaults for everything.",
     "broker": "Run a broker from a server.properties file.",
-    "topic": "Create, list, describe and delete topics.",
+    "topic": "Create, list, describe, alter and delete topics.",
     "produce": "Send lines, or whole files, to a topic.",
     "consume": "Print the records of a topic.",
     "dump": "Print what is in the files of a data directory, and what is wrong with them.",

@@ -1,4 +1,4 @@
-"""`fastlog topic`: create, list, describe, delete."""
+"""`fastlog topic`: create, list, describe, alter, delete."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastlog.cli.options import bootstrap_option, settings_option
-from fastlog.errors import TopicAlreadyExists, UnknownTopicOrPartition
+from fastlog.errors import TopicAlreadyExists, UnknownTopicOrPartition, UsageError
 
 if TYPE_CHECKING:
+    from fastlog.client.admin import ConfigValue
     from fastlog.client.cluster import Topic
     from fastlog.config import Setting
 
 
 @click.group("topic", no_args_is_help=True)
 def command() -> None:
-    """Create, list, describe and delete topics."""
+    """Create, list, describe, alter and delete topics."""
 
 
 @command.command()
@@ -55,40 +56,77 @@ def create(
 
 
 @command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @bootstrap_option
-def list_(bootstrap: str) -> None:
+def list_(as_json: bool, bootstrap: str) -> None:
     """Print the names of all topics, one a line."""
     from fastlog.client.blocking import Client  # noqa: PLC0415
 
     with Client(bootstrap) as client:
         for topic in client.wait(client.admin().topics()):
-            click.echo(topic.name)
+            click.echo(json.dumps(_summary(topic)) if as_json else topic.name)
 
 
 @command.command()
 @click.argument("topics", metavar="[TOPIC]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--all", "with_defaults", is_flag=True, help="Options that the topic has not set itself too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every option and where it comes from.")
 @bootstrap_option
-def describe(topics: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
-    """Print partitions, leaders and replicas of the topics named, or of all."""
+def describe(topics: tuple[str, ...], with_defaults: bool, as_json: bool, bootstrap: str) -> None:
+    """Print options, partitions, leaders and replicas of the topics named, or of all."""
     from fastlog.client.blocking import Client  # noqa: PLC0415
 
     with Client(bootstrap) as client:
         try:
             described = client.wait(client.admin().topics(topics or None))
+            configs = client.wait(client.admin().topic_configs([topic.name for topic in described]))
         except UnknownTopicOrPartition:
             raise UnknownTopicOrPartition(f"no such topic: {' or '.join(topics)}") from None
     for topic in described:
         if as_json:
-            click.echo(json.dumps(_as_json(topic)))
+            click.echo(json.dumps(_as_json(topic, configs[topic.name])))
             continue
         replicas = max(map(len, topic.replicas), default=0)
         click.echo(f"{topic.name}  id={_topic_id(topic)} partitions={len(topic.leaders)} replication_factor={replicas}")
+        for name, config in configs[topic.name].items():
+            if with_defaults or config.source == "topic":
+                click.echo(f"  {name}={config.value}" + (f"  ({config.source})" if with_defaults else ""))
         for index, leader in enumerate(topic.leaders):
             click.echo(
                 f"  {index}  leader={leader if leader >= 0 else 'none'} epoch={topic.epochs[index]}"
                 f" replicas={_numbers(topic.replicas[index])} in_sync={_numbers(topic.in_sync[index])}"
             )
+
+
+@command.command()
+@click.argument("topic")
+@settings_option("An option to set, such as retention.ms=3600000; any number of times.")
+@click.option("--delete", "deleted", metavar="NAME", multiple=True, help="An option to leave to the broker; any number of times.")
+@click.option("--partitions", type=click.IntRange(min=1), metavar="N", help="How many there shall be in all, more than now.")
+@bootstrap_option
+def alter(topic: str, settings: list[Setting], deleted: tuple[str, ...], partitions: int | None, bootstrap: str) -> None:
+    """Alter options of TOPIC, or give it more partitions. Either all of it is done, or nothing."""
+    configs = {setting.name: setting.text for setting in settings}
+    if not configs and not deleted and partitions is None:
+        raise UsageError("nothing is to be altered: give -o NAME=VALUE, --delete NAME or --partitions N")
+    for name in deleted:
+        if name in configs:
+            raise UsageError(f"-o {name} and --delete {name} contradict each other: leave one out")
+
+    from fastlog.client.blocking import Client  # noqa: PLC0415
+
+    with Client(bootstrap) as client:
+        admin = client.admin()
+        try:
+            if configs or deleted:
+                # With partitions to add after it, only when those can be.
+                if partitions is not None:
+                    client.wait(admin.create_partitions(topic, partitions, validate_only=True))
+                client.wait(admin.alter_topic(topic, configs, list(dict.fromkeys(deleted))))
+            if partitions is not None:
+                client.wait(admin.create_partitions(topic, partitions))
+        except UnknownTopicOrPartition:
+            raise UnknownTopicOrPartition(f"no such topic: {topic}") from None
 
 
 @command.command()
@@ -117,7 +155,11 @@ def _topic_id(topic: Topic) -> str:
     return base64.urlsafe_b64encode(topic.topic_id).decode().rstrip("=")
 
 
-def _as_json(topic: Topic) -> dict[str, Any]:
+def _summary(topic: Topic) -> dict[str, Any]:
+    return {"topic": topic.name, "id": _topic_id(topic), "internal": topic.is_internal, "partitions": len(topic.leaders)}
+
+
+def _as_json(topic: Topic, configs: dict[str, ConfigValue]) -> dict[str, Any]:
     partitions = [
         {
             "partition": index,
@@ -128,4 +170,5 @@ def _as_json(topic: Topic) -> dict[str, Any]:
         }
         for index, leader in enumerate(topic.leaders)
     ]
-    return {"topic": topic.name, "id": _topic_id(topic), "internal": topic.is_internal, "partitions": partitions}
+    options = {name: config._asdict() for name, config in configs.items()}
+    return {**_summary(topic), "partitions": partitions, "options": options}

@@ -23,6 +23,9 @@ SPOKEN: Final[Mapping[int, tuple[int, int]]] = {
     19: (2, 7),  # CreateTopics
     20: (1, 5),  # DeleteTopics: a list of names; 6 has structures
     22: (0, 4),  # InitProducerId
+    32: (1, 4),  # DescribeConfigs
+    37: (0, 3),  # CreatePartitions
+    44: (0, 1),  # IncrementalAlterConfigs
     60: (0, 1),  # DescribeCluster
 }
 

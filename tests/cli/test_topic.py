@@ -25,6 +25,11 @@ def test_what_goes_wrong_is_one_line(call):
     assert (code, err) == (1, b"fastlog: the topic there is there already; delete it first, or use --if-not-exists\n")
     assert call("topic", "create", "there", "--if-not-exists") == (0, b"", b"")
     for arguments, says in (
+        (("alter", "there", "-o", "retention.ms=soon"), b"retention.ms wants a whole number of ms, not 'soon'"),
+        (("alter", "there", "-o", "cleanup.policy=compact"), b"compaction is not built yet"),
+        (("alter", "there", "--partitions", 1), b"partition"),
+        (("alter", "nowhere", "-o", "retention.ms=1"), b"no such topic: nowhere"),
+        (("alter", "nowhere", "--partitions", 2), b"no such topic: nowhere"),
         (("create", "a/b"), b"a/b"),
         (("create", "x", "-o", "retention.mss=1"), b"unknown topic option 'retention.mss'; did you mean retention.ms?"),
         (("create", "x", "--replication-factor", 2), b"Replication factor 2"),
@@ -33,3 +38,49 @@ def test_what_goes_wrong_is_one_line(call):
     ):
         code, out, err = call("topic", *arguments)
         assert (code, out) == (1, b"") and err.startswith(b"fastlog: ") and err.count(b"\n") == 1 and says in err, err
+
+
+def test_a_topic_is_altered(call):
+    assert call("topic", "create", "changing", "--partitions", 2, "-o", "retention.ms=1000", "-o", "segment.ms=9") == (
+        0,
+        b"",
+        b"",
+    )
+    _, out, _ = call("topic", "describe", "changing")
+    assert b"\n  retention.ms=1000\n  segment.ms=9\n  0  leader=1" in out
+    arguments = ("-o", "retention.ms=2000", "-o", "compression.type=zstd", "--delete", "segment.ms", "--partitions", 3)
+    assert call("topic", "alter", "changing", *arguments) == (0, b"", b"")
+    _, out, _ = call("topic", "describe", "changing")
+    assert b" partitions=3 " in out and b"\n  compression.type=zstd\n  retention.ms=2000\n  0  leader=1" in out
+    _, out, _ = call("topic", "describe", "changing", "--all")
+    assert b"\n  retention.ms=2000  (topic)\n" in out and b"\n  segment.ms=604800000  (default)\n" in out
+    _, out, _ = call("topic", "describe", "changing", "--json")
+    described = json.loads(out)
+    assert described["options"]["compression.type"] == {"value": "zstd", "source": "topic"}
+    assert described["options"]["segment.ms"] == {"value": "604800000", "source": "default"}
+    assert len(described["partitions"]) == 3
+    _, out, _ = call("topic", "list", "--json")
+    listed = {one["topic"]: one for one in map(json.loads, out.splitlines())}
+    assert listed["changing"] == {"topic": "changing", "id": described["id"], "internal": False, "partitions": 3}
+
+
+def test_of_an_alteration_that_cannot_be_nothing_is_done(call):
+    assert call("topic", "create", "kept", "--partitions", 2) == (0, b"", b"")
+    for arguments in (
+        ("-o", "retention.ms=1", "--partitions", 1),
+        ("-o", "retention.ms=1", "-o", "nope=1", "--partitions", 3),
+    ):
+        code, out, err = call("topic", "alter", "kept", *arguments)
+        assert (code, out) == (1, b"") and err.count(b"\n") == 1
+    _, out, _ = call("topic", "describe", "kept")
+    assert b" partitions=2 " in out and b"retention.ms" not in out
+
+
+def test_what_no_alteration_can_mean_is_told_before_a_broker_is_asked(call):
+    for arguments, says in (
+        ((), b"give -o NAME=VALUE, --delete NAME or --partitions N"),
+        (("-o", "retention.ms=1", "--delete", "retention.ms"), b"contradict each other"),
+        (("-o", "retention.ms"), b"-o wants NAME=VALUE"),
+    ):
+        code, out, err = call("topic", "alter", "any", *arguments)
+        assert (code, out) == (2, b"") and says in err and err.count(b"\n") == 1, err
