@@ -294,6 +294,10 @@ cdef struct ProducerBatch:
     int16_t producer_epoch
     int16_t attributes
 
+cdef struct ProducerBatches:
+    Growing array
+    int64_t prune_at_bytes              # 0 before the first
+
 @cython.final
 cdef class RecoveredBatch:
     cdef readonly int64_t producer_id
@@ -341,9 +345,10 @@ cdef class _Scan:
     cdef Growing chunk
     cdef Growing offset_entries
     cdef Growing time_entries
-    cdef Growing producers
+    cdef ProducerBatches producers
     cdef void begin(self, int64_t next_offset) noexcept
     cdef int run(self, File file, int64_t position, int64_t end) except -1 nogil
+    cdef int has_valid_crc(self, File file, int64_t position, const BatchHeader* header) except -1 nogil
     cdef int note(self, int64_t position, const BatchHeader* header) noexcept nogil
     cdef int note_timestamp(self) noexcept nogil
 

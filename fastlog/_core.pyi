@@ -490,11 +490,12 @@ class Segment:
         """Check every batch from `from_position`, cut the file at the first invalid byte, rebuild both indexes; no GIL meanwhile.
 
         Invalid is a batch that is not whole, fails its CRC, or goes back in offsets. Where no batch ends at `from_position`, or
-        the index before it cannot be believed, all is checked. Returns the batches with a producer id of what was checked.
+        the index before it cannot be believed, all is checked. Returns, of the batches with a producer id in what was checked,
+        those that the producer state needs (`native/producer_batches.pxi` says which), in order.
         """
 
     def producer_batches(self, from_offset: int, /) -> list[RecoveredBatch]:
-        """Return what producers appended in batches that end at or past `from_offset`, without changing anything."""
+        """Return, as `recover` does, what producers appended in batches that end at or past `from_offset`; nothing is changed."""
 
     def on_roll(self) -> None:
         """Append the final time index entry, write and trim indexes, give back reserved blocks: nothing is appended after it."""

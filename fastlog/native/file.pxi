@@ -6,7 +6,7 @@
 # never cut under a mapping that is still in use (touching a cut mapping is SIGBUS for the whole process).
 # Rules: pwritev(2), preadv2(2), fallocate(2), mmap(2).
 
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.string cimport memmove, memset
 
 from weakref import WeakValueDictionary

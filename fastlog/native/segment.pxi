@@ -17,49 +17,6 @@ cdef enum:
     RESERVE_AFTER_BYTES = 1 << 20       # appended since opening: what makes a segment worth a reservation
 
 
-cdef class RecoveredBatch:
-    """What recovery saw of one batch with a producer id; see `_core.pyi`."""
-
-    @staticmethod
-    cdef RecoveredBatch create(const ProducerBatch* batch):
-        cdef RecoveredBatch made = RecoveredBatch.__new__(RecoveredBatch)
-        made.producer_id = batch.producer_id
-        made.producer_epoch = batch.producer_epoch
-        made.base_sequence = batch.base_sequence
-        made.last_sequence = (
-            -1 if batch.base_sequence < 0 else advance_sequence(batch.base_sequence, <int32_t>(batch.last_offset - batch.base_offset))
-        )
-        made.base_offset = batch.base_offset
-        made.last_offset = batch.last_offset
-        made.max_timestamp_ms = batch.max_timestamp_ms
-        made.is_transactional = batch.attributes & TRANSACTIONAL_BIT != 0
-        made.is_control = batch.attributes & CONTROL_BIT != 0
-        return made
-
-    def __repr__(self):
-        return (
-            f"<RecoveredBatch producer {self.producer_id}/{self.producer_epoch} sequences {self.base_sequence}..{self.last_sequence}"
-            f" offsets {self.base_offset}..{self.last_offset}>"
-        )
-
-
-# ---- arrays that grow without the GIL -------------------------------------------------------------------------------------------
-
-cdef char* grow(Growing* array, int64_t more) noexcept nogil:
-    """Return room for `more` bytes behind what the array has, counted as used; NULL when there is no memory."""
-    cdef int64_t capacity
-    cdef char* memory
-    if array.size + more > array.capacity:
-        capacity = max(array.capacity * 2, array.size + more, <int64_t>1024)
-        memory = <char*>PyMem_RawRealloc(array.memory, <size_t>capacity)
-        if memory == NULL:
-            return NULL
-        array.memory = memory
-        array.capacity = capacity
-    array.size += more
-    return array.memory + array.size - more
-
-
 # ---- what a batch does to the indexes: one rule for appending and for recovery ---------------------------------------------------
 
 cdef bint count_batch(IndexRule* rule, const BatchHeader* header) noexcept nogil:
@@ -125,7 +82,7 @@ cdef class _Scan:
         PyMem_RawFree(self.chunk.memory)
         PyMem_RawFree(self.offset_entries.memory)
         PyMem_RawFree(self.time_entries.memory)
-        PyMem_RawFree(self.producers.memory)
+        PyMem_RawFree(self.producers.array.memory)
 
     cdef void begin(self, int64_t next_offset) noexcept:
         """Nothing came before."""
@@ -134,38 +91,43 @@ cdef class _Scan:
         self.rule.max_timestamp_ms = self.rule.offset_of_max_timestamp = -1
 
     cdef int run(self, File file, int64_t position, int64_t end) except -1 nogil:
-        """Scan up to the first invalid byte. `rule` and `next_offset` tell what came before `position`, and then what came."""
+        """Scan up to the first invalid byte. `rule` and `next_offset` tell what came before `position`, and then what came.
+
+        In one chunk of memory: what a length says is believed as far as the file goes, and no memory is asked for it.
+        """
         cdef BatchHeader header
+        cdef unsigned char* at
         cdef int64_t start = position       # where in the file the chunk begins
         cdef int64_t filled = 0
         cdef int64_t needed = BATCH_HEADER_BYTES
-        cdef int64_t got
         cdef int fault
         self.valid_end = position
+        if self.chunk.size == 0 and grow(&self.chunk, SCAN_CHUNK_BYTES) == NULL:
+            with gil:
+                raise MemoryError
         while position < end:
-            fault = BATCH_PARTIAL
-            if start + filled - position >= needed:
-                fault = check_batch(
-                    <unsigned char*>self.chunk.memory + (position - start), start + filled - position,
-                    CHECK_CRC | ALLOW_COMPACTED, -1, &header, NULL,
-                )
-                needed = header.size_bytes
-            if fault == BATCH_PARTIAL:
+            if start + filled - position < min(needed, <int64_t>SCAN_CHUNK_BYTES):
                 if needed > end - position:
                     break
                 filled -= position - start
                 if filled > 0:
                     memmove(self.chunk.memory, self.chunk.memory + (position - start), <size_t>filled)
                 start = position
-                if self.chunk.size < max(needed, <int64_t>SCAN_CHUNK_BYTES):
-                    if grow(&self.chunk, max(needed, <int64_t>SCAN_CHUNK_BYTES) - self.chunk.size) == NULL:
-                        with gil:
-                            raise MemoryError
-                got = file.read_into(self.chunk.memory + filled, min(self.chunk.size, end - start) - filled, start + filled)
-                filled += got
-                if filled < needed:
+                filled += file.read_into(self.chunk.memory + filled, min(self.chunk.size, end - start) - filled, start + filled)
+                if filled < min(needed, <int64_t>SCAN_CHUNK_BYTES):
                     break
-                continue
+            at = <unsigned char*>self.chunk.memory + (position - start)
+            fault = check_batch(at, start + filled - position, CHECK_CRC | ALLOW_COMPACTED, -1, &header, NULL)
+            if fault == BATCH_PARTIAL:
+                needed = header.size_bytes
+                if needed <= SCAN_CHUNK_BYTES or start != position or filled < SCAN_CHUNK_BYTES:
+                    continue
+                read_batch_header(at, &header)
+                fault = check_batch_fields(&header, True)
+                if fault == BATCH_OK and not self.has_valid_crc(file, position, &header):
+                    fault = BATCH_CRC
+                start = position + header.size_bytes
+                filled = 0
             if fault != BATCH_OK or header.base_offset < self.next_offset:
                 break
             if last_offset_of(&header) - self.rule.base_offset > RELATIVE_MOST:
@@ -178,6 +140,19 @@ cdef class _Scan:
             self.valid_end = position
             needed = BATCH_HEADER_BYTES
         return 0
+
+    cdef int has_valid_crc(self, File file, int64_t position, const BatchHeader* header) except -1 nogil:
+        """Tell whether a batch that is larger than the chunk, which holds its beginning, has the CRC that it says."""
+        cdef uint32_t crc = crc32c_of(0, <unsigned char*>self.chunk.memory + BATCH_CRC_START, SCAN_CHUNK_BYTES - BATCH_CRC_START)
+        cdef int64_t done = SCAN_CHUNK_BYTES
+        cdef int64_t got
+        while done < header.size_bytes:
+            got = file.read_into(self.chunk.memory, min(<int64_t>SCAN_CHUNK_BYTES, header.size_bytes - done), position + done)
+            if got <= 0:
+                return False
+            crc = crc32c_of(crc, <unsigned char*>self.chunk.memory, got)
+            done += got
+        return crc == header.crc
 
     cdef int note(self, int64_t position, const BatchHeader* header) noexcept nogil:
         cdef unsigned char* entry
@@ -201,30 +176,6 @@ cdef class _Scan:
             store64(entry, self.rule.max_timestamp_ms)
             store32(entry + 8, <int32_t>(self.rule.offset_of_max_timestamp - self.rule.base_offset))
         return 0
-
-
-cdef int note_producer(Growing* producers, const BatchHeader* header) noexcept nogil:
-    cdef ProducerBatch* batch
-    if header.producer_id < 0:
-        return 0
-    batch = <ProducerBatch*>grow(producers, sizeof(ProducerBatch))
-    if batch == NULL:
-        return -1
-    batch.producer_id = header.producer_id
-    batch.base_offset = header.base_offset
-    batch.last_offset = last_offset_of(header)
-    batch.max_timestamp_ms = header.max_timestamp_ms
-    batch.base_sequence = header.base_sequence
-    batch.producer_epoch = header.producer_epoch
-    batch.attributes = header.attributes
-    return 0
-
-
-cdef list recovered_batches(const Growing* producers):
-    cdef int64_t i
-    return [
-        RecoveredBatch.create(<const ProducerBatch*>producers.memory + i) for i in range(producers.size // <int64_t>sizeof(ProducerBatch))
-    ]
 
 
 # ---- the segment ------------------------------------------------------------------------------------------------------------------
@@ -454,9 +405,10 @@ cdef class Segment:
 
     cdef int64_t known_position(self, int64_t offset) noexcept:
         cdef int i
-        for i in range(KNOWN_PLACES):
-            if self.places[i].offset == offset:
-                return self.places[i].position
+        if offset >= 0:     # -1 is what a free place has
+            for i in range(KNOWN_PLACES):
+                if self.places[i].offset == offset:
+                    return self.places[i].position
         return -1
 
     cdef void forget_places(self, int64_t from_position) noexcept:

@@ -155,6 +155,19 @@ class ProducerState:
             self._open_transactions[producer_id] = produced[2]
             self._find_first_unstable()
 
+    def replay_all(self, batches: list[RecoveredBatch], now_ms: int) -> None:
+        """Take note of what a segment holds, in order.
+
+        The core tells of as many producers as are remembered: where it may have left some out, what is known of them is older
+        than the log, and is forgotten.
+        """
+        told = {batch.producer_id for batch in batches}
+        if len(told) >= MAX_PRODUCERS:
+            for producer_id in [one for one in self.entries if one not in told and one not in self._open_transactions]:
+                del self.entries[producer_id]
+        for batch in batches:
+            self.replay(batch, now_ms)
+
     def replay(self, batch: RecoveredBatch, now_ms: int) -> None:
         """Take note of a batch that is found in the log: nothing is checked, what is there was accepted once."""
         if not batch.is_control:

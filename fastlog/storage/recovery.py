@@ -190,9 +190,7 @@ class _Loading:
                 batches = yield partial(segment.producer_batches, from_offset)
             if files.base_offset > from_offset:
                 self._write_snapshot(files, producers)
-            for batch in batches:
-                if batch.base_offset >= from_offset:
-                    producers.replay(batch, self.now_ms)
+            producers.replay_all([batch for batch in batches if batch.base_offset >= from_offset], self.now_ms)
         return producers
 
     def _write_snapshot(self, files: SegmentFiles, producers: ProducerState) -> None:

@@ -145,9 +145,8 @@ class SegmentMachine(RuleBasedStateMachine):
         position = sum(len(one.data) for one in self.model[:start])
         self.segment = self.open()
         told = self.segment.recover(from_position=position)
-        assert [(one.producer_id, one.base_offset, one.last_offset) for one in told] == [
-            (5, one.base, one.last) for one in self.model[start if position else 0 :] if one.producer == 5
-        ]
+        appended = [(5, one.base, one.last) for one in self.model[start if position else 0 :] if one.producer == 5]
+        assert [(one.producer_id, one.base_offset, one.last_offset) for one in told] == appended[-5:]
 
     def damage(self, change):
         self.regions.clear()  # somebody else's hand on the file is nothing that regions are kept from
@@ -242,7 +241,8 @@ class SegmentMachine(RuleBasedStateMachine):
     @rule(ahead=st.integers(0, 40))
     def producers(self, ahead):
         told = [(one.base_offset, one.last_offset) for one in self.segment.producer_batches(BASE + ahead)]
-        assert told == [(one.base, one.last) for one in self.model if one.producer == 5 and one.last >= BASE + ahead]
+        appended = [(one.base, one.last) for one in self.model if one.producer == 5 and one.last >= BASE + ahead]
+        assert told == appended[-5:]
 
     # ---- what always holds ----
 
