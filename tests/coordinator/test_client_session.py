@@ -5,13 +5,16 @@ A line at the margin goes into the machine, indented ones are what it then wants
 
 import os
 import pathlib
+import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastlog.coordinator import requests
 from fastlog.coordinator.client_session import Call, Changed, ClientSession, Drop, Send, Settle, Tell
 from fastlog.coordinator.jute import Reader, Writer
-from fastlog.coordinator.tree import Check, Create, Created, Delete, SetData, Stat
+from fastlog.coordinator.tree import Check, Create, Delete, SetData, Stat
 from fastlog.coordinator.watches import EventType
 
 SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts" / "client_session"
@@ -296,6 +299,24 @@ def test_the_watches_of_many_znodes_go_out_in_portions():
         assert len(requests.encode_set_watches(1, *batch)) < 140 << 10
 
 
-def test_a_created_result_of_a_multi_has_its_stat():
-    assert requests.Write((Create("/a"),)).operations[0] == Create("/a")
-    assert Created("/a", STAT).stat.czxid == 3
+@given(st.lists(st.binary(max_size=80), max_size=4), st.integers(0, 3))
+def test_whatever_a_server_says_is_an_answer_or_the_end_of_its_connection(frames, asked):
+    session = ClientSession(6_000)
+    session.begin(0)
+    session.connected(0)
+    greeting = Writer()
+    for write, value in ((greeting.integer, 0), (greeting.integer, 6_000), (greeting.long, 7), (greeting.buffer, bytes(16))):
+        write(value)
+    session.receive(greeting.to_bytes(), 0)
+    waiting = [requests.Get("/a"), requests.Children("/a"), requests.Write((Create("/a"), Delete("/b")))][:asked]
+    for request in waiting:
+        session.submit(NamedCall(request, "", None), 0)
+    for frame in frames:
+        session.receive(frame, 0)
+        # Heads as a server writes them, so that bodies are read too.
+        session.receive(struct.pack(">iqi", 1, 5, 0) + frame, 0)
+        session.receive(struct.pack(">iqi", -1, -1, 0) + frame, 0)
+    session.lost(0)
+    session.begin(0)
+    settled = sum(isinstance(effect, Settle) for effect in session.effects)
+    assert settled <= asked
