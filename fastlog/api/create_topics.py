@@ -129,4 +129,4 @@ def _wish(topic: CreateTopicsRequest.CreatableTopic) -> TopicWish:
 
 
 def _failed(name: str, error: KafkaError) -> Result:
-    return Result(name=name, error_code=error.code, error_message=error.message)
+    return Result(name=name, error_code=error.code, error_message=error.given_message)

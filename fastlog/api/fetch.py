@@ -38,7 +38,7 @@ from fastlog.errors import (
     NotLeaderOrFollower,
     TopicAuthorizationFailed,
 )
-from fastlog.replication.partition import FetchedData
+from fastlog.replication.partition import ANY_EPOCH, FetchedData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -175,7 +175,7 @@ class FetchHandler:
         context = request.context
         partition = self._partitions.get(asked.topic, asked.index)
         if partition is None:
-            return None, FetchedData(why_not_hosted(self._view, asked.topic, asked.index))
+            return None, FetchedData(why_not_hosted(self._view, asked.topic, asked.index), aborted=[])
         if request.replica_id > NO_REPLICA:
             if not context.authorize(OPERATION_CLUSTER_ACTION, RESOURCE_CLUSTER, CLUSTER_RESOURCE_NAME):
                 return None, FetchedData(TopicAuthorizationFailed.code)
@@ -186,7 +186,7 @@ class FetchHandler:
             asked.offset,
             min(asked.max_bytes, left_bytes),
             request.isolation_level,
-            current_leader_epoch=asked.current_leader_epoch,
+            current_leader_epoch=max(ANY_EPOCH, asked.current_leader_epoch),
             at_least_one=at_least_one,
         )
 

@@ -1,7 +1,7 @@
 """InitProducerId (key 22): an id for an idempotent producer.
 
-Versions 0-6. 1: throttling answers first (KIP-219). 2: flexible. 3: the producer may tell the id and epoch that it has (KIP-360).
-4: PRODUCER_FENCED may be answered. 5: as 4, for transactions of version 2 (KIP-890). 6: two-phase commit (KIP-939).
+Versions 0-5. 1: throttling answers first (KIP-219). 2: flexible. 3: the producer may tell the id and epoch that it has (KIP-360).
+4: PRODUCER_FENCED may be answered. 5: as 4, for transactions of version 2 (KIP-890).
 
 A producer without transactional id gets a new id with epoch 0, whatever it had before, as in Kafka. There are no transactions
 yet, and FindCoordinator is not advertised: a transactional id is refused with UNSUPPORTED_VERSION, which clients take as final.
@@ -34,7 +34,7 @@ class InitProducerIdHandler:
 
     def api(self) -> Api:
         """Return the API for the registry."""
-        return Api(22, "InitProducerId", 0, 6, self.handle, self.refuse)
+        return Api(22, "InitProducerId", 0, 5, self.handle, self.refuse)
 
     def handle(self, context: RequestContext, request: InitProducerIdRequest) -> Pending[InitProducerIdResponse]:
         """Answer with a new producer id."""

@@ -75,7 +75,7 @@ class ListOffsetsHandler:
         for topic in request.topics:
             is_allowed = context.authorize(OPERATION_DESCRIBE, RESOURCE_TOPIC, topic.name)
             partitions = []
-            for one in topic.partitions:
+            for one in {one.partition_index: one for one in topic.partitions}.values():
                 try:
                     if not is_allowed:
                         raise TopicAuthorizationFailed

@@ -107,6 +107,7 @@ def test_errors_are_told_at_once_and_by_themselves(filled, fetch_request):
         ("gone", 0): UnknownTopicOrPartition.code,
     }
     assert parts(by_name)["t", 0].high_watermark == -1
+    assert parts(by_name)["t", 7].aborted_transactions == []
     by_id = client.ask(fetch_request({topic_id: {0: 0, 7: 0}, b"?" * 16: {0: 0}}, max_wait_ms=60_000), 13)
     codes = {key: one.error_code for key, one in parts(by_id).items()}
     assert codes == {(topic_id, 0): 0, (topic_id, 7): UnknownTopicOrPartition.code, (b"?" * 16, 0): UnknownTopicId.code}
@@ -120,7 +121,7 @@ def test_leader_epochs_are_checked(filled, fetch_request):
     def code(epoch):
         return parts(client.ask(fetch_request({"t": {0: 0}}, leader_epoch=epoch, max_wait_ms=60_000), 11))["t", 0].error_code
 
-    assert [code(epoch) for epoch in (-1, 4, 5, 6)] == [0, FencedLeaderEpoch.code, 0, UnknownLeaderEpoch.code]
+    assert [code(epoch) for epoch in (-1, 4, 5, 6, -2)] == [0, FencedLeaderEpoch.code, 0, UnknownLeaderEpoch.code, 0]
     partition.become(2, 6, (2, 1), (2,))
     assert code(-1) == NotLeaderOrFollower.code
 

@@ -83,6 +83,13 @@ def test_errors_are_each_partitions_own(client):
     assert ask(client, 5, ("t", 0, -1), isolation_level=1)[0][:3] == (0, -1, 3)
 
 
+def test_a_partition_that_is_asked_for_twice_is_answered_once(client):
+    asked = [ListOffsetsRequest.ListOffsetsPartition(partition_index=index, timestamp=-1) for index in (0, 1, 0)]
+    request = ListOffsetsRequest(topics=[ListOffsetsRequest.ListOffsetsTopic(name="t", partitions=asked)])
+    (topic,) = client.ask(request, 5).topics
+    assert [(one.partition_index, one.error_code) for one in topic.partitions] == [(0, InvalidRequest.code), (1, 0)]
+
+
 @pytest.mark.parametrize("codec", [codecs.GZIP, codecs.ZSTD])
 def test_compressed_batches_are_looked_into_and_damaged_ones_refused(rig, produce_request, codec, caplog):
     rig.add_topic("t", 2)
