@@ -83,8 +83,8 @@ class Option(NamedTuple):
             if self.may_be_empty:
                 return ()
             raise ValueError("must not be empty")
-        if self.choices and len(set(parts)) < len(parts):
-            raise ValueError(f"has an entry twice in {text!r}")
+        if self.choices:
+            parts = tuple(dict.fromkeys(parts))
         for part in parts:
             if not part:
                 raise ValueError(f"has an empty entry in {text!r}")

@@ -122,27 +122,27 @@ class ConfigChanges:
                 raise InvalidRequest(f"There is no operation {operation} on an option.")
             elif value is None:
                 raise InvalidRequest(f"{name} is given no value.")
-            elif operation == SET:
-                altered[name] = value.strip()
             else:
-                altered[name] = self._altered_list(is_topic, name, altered.get(name), operation, value)
+                altered[name] = self._altered_text(is_topic, name, altered.get(name), operation, value)
         self._check(is_topic, {name: altered[name] for name, _, _ in changes if name in altered})
         return altered
 
-    def _altered_list(self, is_topic: bool, name: str, own: str | None, operation: int, value: str) -> str:
+    def _altered_text(self, is_topic: bool, name: str, own: str | None, operation: int, value: str) -> str:
         known = TOPIC_OPTIONS[name][0] if is_topic and name in TOPIC_OPTIONS else None if is_topic else OPTIONS.get(name)
-        if known is not None and known.kind != "list":
-            raise InvalidConfig(f"{name} is no list: it can be set and deleted, not appended to or subtracted from.")
-        if own is None and known is not None:
+        if known is None or known.kind != "list":
+            if operation != SET:
+                raise InvalidConfig(f"{name} is no list: it can be set and deleted, not appended to or subtracted from.")
+            return value.strip()
+        if own is None:
             config = self._options.config
             own = value_text(config.topic_defaults()[name] if is_topic else config[name])
-        entries = [entry.strip() for entry in own.split(",")] if own else []
         given = [entry.strip() for entry in value.split(",")]
-        if operation == APPEND:
-            entries += [entry for entry in given if entry not in entries]
-        else:
+        entries = [entry.strip() for entry in own.split(",")] if own and operation != SET else []
+        if operation == SUBTRACT:
             entries = [entry for entry in entries if entry not in given]
-        return ",".join(entries)
+        else:
+            entries += given
+        return ",".join(dict.fromkeys(entries))
 
     def _check(self, is_topic: bool, texts: Mapping[str, str]) -> None:
         config = self._options.config

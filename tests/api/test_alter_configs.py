@@ -109,6 +109,8 @@ def test_a_list_is_appended_to_and_subtracted_from(broker):
     assert described(broker, TOPIC, "t", "cleanup.policy") == ("", 1, synonyms)
     assert log_config(broker).cleanup_policy == ""
     assert increment(broker, TOPIC, "t", ("cleanup.policy", APPEND, "compact"))[0] == 40
+    assert increment(broker, TOPIC, "t", ("cleanup.policy", SET, "delete, delete")) == DONE
+    assert broker.node.view.image.topics["t"].config == {"cleanup.policy": "delete"}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_a_list_is_appended_to_and_subtracted_from(broker):
         (TOPIC, "t", [("nope", APPEND, "2")], 40),
         (TOPIC, "t", [("", SET, "2")], 40),
         (TOPIC, "t", [("cleanup.policy", SET, "compact")], 40),
-        (TOPIC, "t", [("cleanup.policy", SET, "delete,delete")], 40),
+        (TOPIC, "t", [("cleanup.policy", SET, "delete,")], 40),
         (TOPIC, "t", [("log.retention.ms", SET, "2")], 40),
         (TOPIC, "t", [("preallocate", SET, "yes")], 40),
         (TOPIC, "t", [("min.insync.replicas", SET, "0")], 40),
