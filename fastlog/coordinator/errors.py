@@ -25,10 +25,28 @@ class BadArguments(CoordinatorError):
     code = -8
 
 
+class MarshallingError(CoordinatorError):
+    """The body of a request is not what its type says."""
+
+    code = -5
+
+
+class Unimplemented(CoordinatorError):
+    """The request's type is not known."""
+
+    code = -6
+
+
 class NoNode(CoordinatorError):
     """The znode, or the parent of the one to be created, is not there."""
 
     code = -101
+
+
+class NoAuth(CoordinatorError):
+    """The znode's access control list does not permit this."""
+
+    code = -102
 
 
 class BadVersion(CoordinatorError):
@@ -59,6 +77,30 @@ class SessionExpired(CoordinatorError):
     """The session is over, and its ephemeral znodes are gone."""
 
     code = -112
+
+
+class InvalidACL(CoordinatorError):
+    """An access control list is empty, or an entry names nobody."""
+
+    code = -114
+
+
+class AuthFailed(CoordinatorError):
+    """The credentials are not accepted; the connection is closed after this."""
+
+    code = -115
+
+
+class NoWatcher(CoordinatorError):
+    """There is no such watch to be removed."""
+
+    code = -121
+
+
+class ReconfigDisabled(CoordinatorError):
+    """One server is the whole service: there is no ensemble whose members could be changed."""
+
+    code = -123
 
 
 class ConnectionLoss(CoordinatorError):

@@ -63,8 +63,8 @@ def _snapshot(disk: Disk, path: str, zxid: int) -> Iterator[Item]:
         return
     if tree.zxid != zxid:
         yield _problem(path, 0, f"the snapshot is of zxid {tree.zxid:#x}")
-    for session_id, timeout_ms in sorted(tree.sessions.items()):
-        yield {"kind": "session", "file": path, "session_id": session_id, "timeout_ms": timeout_ms}
+    for session_id, session in sorted(tree.sessions.items()):
+        yield {"kind": "session", "file": path, "session_id": session_id, "timeout_ms": session.timeout_ms}
     for name, node in sorted(tree.nodes.items()):
         yield {"kind": "znode", "file": path, "path": name, **node._asdict()}
 

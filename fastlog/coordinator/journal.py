@@ -29,7 +29,7 @@ from fastlog._core import crc32c
 from fastlog.coordinator.errors import CoordinatorError
 from fastlog.coordinator.jute import JuteError, Reader, Writer
 from fastlog.coordinator.records import FORMAT, decode_transaction, decode_znode, encode_transaction, encode_znode
-from fastlog.coordinator.tree import Transaction, Tree
+from fastlog.coordinator.tree import Session, Transaction, Tree, Znode
 from fastlog.env import Disk, Flusher
 from fastlog.env.directories import make_directories_durably
 from fastlog.env.reactor import Pending, Reactor
@@ -58,8 +58,8 @@ END: Final = 2
 _SNAPSHOT_MAGIC: Final = b"\xf1\x06ZS"
 _SNAPSHOT_HEAD: Final = struct.Struct(">4siqi")
 _SNAPSHOT_TAIL: Final = struct.Struct(">I")
-_LEAST_ZNODE_BYTES: Final = 72
-_LEAST_SESSION_BYTES: Final = 12
+_LEAST_ZNODE_BYTES: Final = 84
+_LEAST_SESSION_BYTES: Final = 16
 
 JOURNAL_PREFIX: Final = "journal."
 SNAPSHOT_PREFIX: Final = "snapshot."
@@ -166,6 +166,10 @@ def _write_all(file: File, data: bytes, position: int) -> None:
         written += count
 
 
+def _decode_session(fields: Reader) -> tuple[int, Session]:
+    return fields.long(), Session(fields.integer(), fields.buffer() or b"")
+
+
 def load_snapshot(disk: Disk, path: str) -> Tree:
     """Return the tree of a snapshot; CorruptJournal."""
     data = read_whole(disk, path)
@@ -179,7 +183,7 @@ def load_snapshot(disk: Disk, path: str) -> Tree:
         raise CorruptJournal(path, 0, f"not a snapshot of format {FORMAT}")
     fields = Reader(body, _SNAPSHOT_HEAD.size - 4)
     try:
-        sessions = dict(fields.vector(lambda one: (one.long(), one.integer()), _LEAST_SESSION_BYTES))
+        sessions = dict(fields.vector(_decode_session, _LEAST_SESSION_BYTES))
         nodes = fields.vector(decode_znode, _LEAST_ZNODE_BYTES)
         fields.end()
         return Tree.restore(zxid, nodes, sessions)
@@ -455,16 +459,17 @@ class Journal:
             self._file.close()
 
 
-def _encode_snapshot(zxid: int, nodes: dict[str, Any], sessions: dict[int, int]) -> Generator[bytes, None, None]:
-    """Yield a snapshot in pieces, parents before children, without its CRC."""
+def _encode_snapshot(zxid: int, nodes: dict[str, Znode], sessions: dict[int, Session]) -> Generator[bytes, None, None]:
+    """Yield a snapshot in pieces, in the order of `nodes`, without its CRC."""
     yield _SNAPSHOT_HEAD.pack(_SNAPSHOT_MAGIC, FORMAT, zxid, len(sessions))
     out = Writer()
-    for session_id, timeout_ms in sorted(sessions.items()):
+    for session_id, session in sorted(sessions.items()):
         out.long(session_id)
-        out.integer(timeout_ms)
+        out.integer(session.timeout_ms)
+        out.buffer(session.password)
     out.integer(len(nodes))
-    for index, path in enumerate(sorted(nodes), 1):
-        encode_znode(out, path, nodes[path])
+    for index, (path, node) in enumerate(nodes.items(), 1):
+        encode_znode(out, path, node)
         if index % SNAPSHOT_ZNODES_PER_TURN == 0:
             yield out.to_bytes()
             out = Writer()

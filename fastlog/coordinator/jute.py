@@ -101,9 +101,11 @@ class Reader:
         except UnicodeDecodeError as error:
             raise JuteError(f"a string is not UTF-8: {error.reason}") from error
 
-    def vector(self, element: Callable[[Reader], T], least_bytes: int) -> list[T]:
-        """Read a counted vector; `least_bytes` is the least that one element takes."""
+    def vector(self, element: Callable[[Reader], T], least_bytes: int, *, or_none: bool = False) -> list[T]:
+        """Read a counted vector; `least_bytes` is the least that one element takes. `or_none`: an absent one is empty."""
         count = self.integer()
+        if count == -1 and or_none:
+            return []
         if not 0 <= count * least_bytes <= self.remaining:
             raise JuteError(f"a vector of {count} elements in {self.remaining} bytes")
         return [element(self) for _ in range(count)]

@@ -1,7 +1,8 @@
 """The coordinator inside the broker's own process: `CoordinatorClient` over a `Coordinator`, without a wire.
 
-Invariant: the process that holds the coordinator's directory is the only one with sessions in it. So whatever sessions the
-journal still knows at the start belong to a process that is gone, and they are closed before the new one opens.
+Its session has no password, so nobody else can attach to it. Only the process that holds the coordinator's directory has such
+sessions: those that the journal still knows at the start belong to a process that is gone, and they are closed before the new
+one opens. Sessions of clients outside have passwords and go on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ class _LocalWatch:
     client: LocalClient
     callback: WatchCallback
 
-    def __call__(self, event: WatchEvent) -> None:
+    def __call__(self, event: WatchEvent, /) -> None:
+        self.client.call_soon(self._tell, event)
+
+    def _tell(self, event: WatchEvent) -> None:
         if not self.client.closed:
             self.callback(event)
 
@@ -44,8 +48,8 @@ class LocalClient:
         self._reactor = reactor
         self._coordinator = coordinator
         self._listeners: list[SessionCallback] = []
-        coordinator.on_lost = lambda: self._tell(SessionState.DISCONNECTED)
-        for stale in coordinator.sessions:
+        coordinator.on_lost.append(lambda: self._tell(SessionState.DISCONNECTED))
+        for stale in coordinator.local_sessions:
             coordinator.close_session(stale)
         self.session_id, opened = coordinator.open_session(LOCAL_SESSION_TIMEOUT_MS)
         opened.then(self._opened)
@@ -103,6 +107,10 @@ class LocalClient:
         self.closed = True
         self._coordinator.watches.forget(lambda watcher: isinstance(watcher, _LocalWatch) and watcher.client is self)
         return self._coordinator.close_session(self.session_id)
+
+    def call_soon(self, callback: Callable[[WatchEvent], None], event: WatchEvent) -> None:
+        """Call on the next turn, in the order of answers."""
+        self._reactor.call_soon(callback, event)
 
     def _read(self, question: Callable[[Tree], T]) -> Pending[T]:
         if self.closed:

@@ -1,6 +1,6 @@
 """How transactions and znodes look in the journal and in snapshots. Pure; jute fields, operations under ZooKeeper's type codes.
 
-Format 1. A transaction is: zxid, time, session id, type; then for a multi a vector of typed operations. A change of any layout
+Format 2. A transaction is: zxid, time, session id, type; then for a multi a vector of typed operations. A change of any layout
 here wants a new format number in the journal's and the snapshot's head.
 """
 
@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from typing import Final
 
+from fastlog.coordinator.acl import OPEN_ACL, Acl, read_acl, shared, write_acl
 from fastlog.coordinator.jute import JuteError, Reader, Writer
-from fastlog.coordinator.tree import Check, CloseSession, Create, Delete, OpenSession, Operation, SetData, Transaction, Znode
+from fastlog.coordinator.tree import (
+    Check,
+    CloseSession,
+    Create,
+    Delete,
+    OpenSession,
+    Operation,
+    SetAcl,
+    SetData,
+    Transaction,
+    Znode,
+)
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _CREATE: Final = 1
 _DELETE: Final = 2
 _SET_DATA: Final = 5
+_SET_ACL: Final = 7
 _CHECK: Final = 13
 _MULTI: Final = 14
 _OPEN_SESSION: Final = -10
@@ -23,6 +36,7 @@ _CLOSE_SESSION: Final = -11
 
 _EPHEMERAL: Final = 1
 _SEQUENTIAL: Final = 2
+_CONTAINER: Final = 4
 
 _LEAST_OPERATION_BYTES: Final = 12
 
@@ -38,6 +52,7 @@ def encode_transaction(transaction: Transaction) -> bytes:
         out.integer(_OPEN_SESSION)
         out.long(request.session_id)
         out.integer(request.timeout_ms)
+        out.buffer(request.password)
     elif isinstance(request, CloseSession):
         out.integer(_CLOSE_SESSION)
         out.long(request.session_id)
@@ -51,11 +66,13 @@ def encode_transaction(transaction: Transaction) -> bytes:
 
 def _encode_operation(out: Writer, operation: Operation) -> None:
     match operation:
-        case Create(path, data, ephemeral, sequential):
+        case Create(path, data, ephemeral, sequential, acl, container, ttl_ms):
             out.integer(_CREATE)
             out.string(path)
             out.buffer(data)
-            out.integer(_EPHEMERAL * ephemeral | _SEQUENTIAL * sequential)
+            out.integer(_EPHEMERAL * ephemeral | _SEQUENTIAL * sequential | _CONTAINER * container)
+            _write_acl(out, acl)
+            out.long(ttl_ms)
         case Delete(path, version):
             out.integer(_DELETE)
             out.string(path)
@@ -64,6 +81,11 @@ def _encode_operation(out: Writer, operation: Operation) -> None:
             out.integer(_SET_DATA)
             out.string(path)
             out.buffer(data)
+            out.integer(version)
+        case SetAcl(path, acl, version):
+            out.integer(_SET_ACL)
+            out.string(path)
+            _write_acl(out, acl)
             out.integer(version)
         case Check(path, version):
             out.integer(_CHECK)
@@ -77,7 +99,7 @@ def decode_transaction(data: bytes) -> Transaction:
     zxid, time_ms, session_id, kind = fields.long(), fields.long(), fields.long(), fields.integer()
     request: tuple[Operation, ...] | OpenSession | CloseSession
     if kind == _OPEN_SESSION:
-        request = OpenSession(fields.long(), fields.integer())
+        request = OpenSession(fields.long(), fields.integer(), fields.buffer() or b"")
     elif kind == _CLOSE_SESSION:
         request = CloseSession(fields.long())
     elif kind == _MULTI:
@@ -93,26 +115,39 @@ def _decode_operation(fields: Reader) -> Operation:
     path = fields.string()
     if kind == _CREATE:
         data, flags = fields.buffer(), fields.integer()
-        return Create(path, data, bool(flags & _EPHEMERAL), bool(flags & _SEQUENTIAL))
+        acl, ttl_ms = _read_acl(fields), fields.long()
+        return Create(path, data, bool(flags & _EPHEMERAL), bool(flags & _SEQUENTIAL), acl, bool(flags & _CONTAINER), ttl_ms)
     if kind == _DELETE:
         return Delete(path, fields.integer())
     if kind == _SET_DATA:
         return SetData(path, fields.buffer(), fields.integer())
+    if kind == _SET_ACL:
+        return SetAcl(path, _read_acl(fields), fields.integer())
     if kind == _CHECK:
         return Check(path, fields.integer())
     raise JuteError(f"unknown operation type {kind}")
+
+
+def _write_acl(out: Writer, acl: Acl) -> None:
+    """Append a list; the open one, which nearly all znodes have, is written as an empty one."""
+    write_acl(out, () if acl == OPEN_ACL else acl)
+
+
+def _read_acl(fields: Reader) -> Acl:
+    acl = read_acl(fields)
+    return shared(acl) if acl else OPEN_ACL
 
 
 def encode_znode(out: Writer, path: str, node: Znode) -> None:
     """Append one znode of a snapshot."""
     out.string(path)
     out.buffer(node.data)
-    for number in node[1:]:
+    _write_acl(out, node.acl)
+    for number in node[2:]:
         out.long(number)
 
 
 def decode_znode(fields: Reader) -> tuple[str, Znode]:
     """Read one znode of a snapshot."""
-    path, data = fields.string(), fields.buffer()
-    czxid, mzxid, pzxid, ctime_ms, mtime_ms, version, created_children, owner = (fields.long() for _ in range(8))
-    return path, Znode(data, czxid, mzxid, pzxid, ctime_ms, mtime_ms, version, created_children, owner)
+    path, data, acl = fields.string(), fields.buffer(), _read_acl(fields)
+    return path, Znode(data, acl, *(fields.long() for _ in range(9)))

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from fastlog.coordinator.acl import write_acl
 from fastlog.coordinator.errors import MultiFailed, NoNode, error_for_code
 from fastlog.coordinator.jute import JuteError, Reader, Writer
-from fastlog.coordinator.tree import Check, Create, Created, Delete, Operation, Result, SetData, Stat
+from fastlog.coordinator.tree import Check, Create, Created, Delete, Operation, Result, SetAcl, SetData, Stat
 from fastlog.coordinator.watches import EventType, WatchEvent
 
 EVENT_XID: Final = -1
@@ -30,18 +31,22 @@ _DELETE: Final = 2
 _EXISTS: Final = 3
 _GET_DATA: Final = 4
 _SET_DATA: Final = 5
+_SET_ACL: Final = 7
 _PING: Final = 11
 _GET_CHILDREN_WITH_STAT: Final = 12
 _CHECK: Final = 13
 _MULTI: Final = 14
 _CREATE_WITH_STAT: Final = 15
+_CREATE_CONTAINER: Final = 19
+_CREATE_WITH_TTL: Final = 21
 _SET_WATCHES: Final = 101
 _CLOSE_SESSION: Final = -11
 _ERROR: Final = -1
 
 _EPHEMERAL: Final = 1
 _SEQUENTIAL: Final = 2
-_PERMIT_ALL: Final = 31
+_CONTAINER: Final = 4
+_TTL: Final = 5
 _LEAST_STRING_BYTES: Final = 4
 
 
@@ -171,12 +176,16 @@ def _goes_alone(operations: Sequence[Operation]) -> bool:
 
 def _type_of(operation: Operation) -> int:
     match operation:
-        case Create():
-            return _CREATE_WITH_STAT
+        case Create(container=True):
+            return _CREATE_CONTAINER
+        case Create(ttl_ms=ttl_ms):
+            return _CREATE_WITH_TTL if ttl_ms else _CREATE_WITH_STAT
         case Delete():
             return _DELETE
         case SetData():
             return _SET_DATA
+        case SetAcl():
+            return _SET_ACL
         case Check():
             return _CHECK
 
@@ -184,15 +193,21 @@ def _type_of(operation: Operation) -> int:
 def _operation(out: Writer, operation: Operation) -> None:
     out.string(operation.path)
     match operation:
-        case Create(_, data, ephemeral, sequential):
+        case Create(_, data, ephemeral, sequential, acl, container, ttl_ms):
             out.buffer(data)
-            out.integer(1)  # one entry in the access control list: everybody may do everything
-            out.integer(_PERMIT_ALL)
-            out.string("world")
-            out.string("anyone")
-            out.integer(_EPHEMERAL * ephemeral | _SEQUENTIAL * sequential)
+            write_acl(out, acl)
+            if container:
+                out.integer(_CONTAINER)
+            elif ttl_ms:
+                out.integer(_TTL + sequential)
+                out.long(ttl_ms)
+            else:
+                out.integer(_EPHEMERAL * ephemeral | _SEQUENTIAL * sequential)
         case SetData(_, data, version):
             out.buffer(data)
+            out.integer(version)
+        case SetAcl(_, acl, version):
+            write_acl(out, acl)
             out.integer(version)
         case Delete(_, version) | Check(_, version):
             out.integer(version)
@@ -281,7 +296,7 @@ def _result(operation: Operation, fields: Reader) -> Result:
     match operation:
         case Create():
             return Created(fields.string(), _stat(fields))
-        case SetData():
+        case SetData() | SetAcl():
             return _stat(fields)
         case Delete() | Check():
             return None

@@ -3,23 +3,41 @@
 The tree is changed at once and therefore runs ahead of the disk. So nobody may see it: every answer and every watch event
 waits in one queue until all that it could have seen is durable. What leaves is in order and never taken back. When the journal
 fails, what waits fails with ConnectionLoss and so does everything after it.
+
+`carry_out`, `look` and `when_visible` are for those who speak for many sessions; `write` and `read` join them to `Pending`s.
+Containers and znodes with a time to live are looked at every `REAP_INTERVAL_MS`, by the wall clock, as their times are.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from fastlog.coordinator.acl import OPEN_ACL, Acl, Identities
 from fastlog.coordinator.errors import ConnectionLoss, CoordinatorError
 from fastlog.coordinator.journal import Journal
-from fastlog.coordinator.tree import NO_SESSION, CloseSession, OpenSession, Request, Result, Transaction, Tree
-from fastlog.coordinator.watches import Watches
+from fastlog.coordinator.tree import (
+    NO_PASSWORD,
+    NO_SESSION,
+    CloseSession,
+    Delete,
+    OpenSession,
+    Operation,
+    Request,
+    Result,
+    Transaction,
+    Tree,
+)
+from fastlog.coordinator.watches import EventType, Watcher, Watches
 from fastlog.env import Disk, Flusher, Random
-from fastlog.env.reactor import Pending, Reactor
+from fastlog.env.reactor import Pending, Reactor, Timer
 
 T = TypeVar("T")
+
+REAP_INTERVAL_MS: Final = 1_000
+MAX_REAPED_AT_ONCE: Final = 1_000
 
 
 class Coordinator:
@@ -28,8 +46,10 @@ class Coordinator:
     def __init__(self, reactor: Reactor, disk: Disk, flusher: Flusher, random: Random, directory: str) -> None:
         """Open the journal under `directory`; CorruptJournal, OSError."""
         self.watches = Watches()
-        self.on_lost: Callable[[], object] = lambda: None
+        self.on_lost: list[Callable[[], object]] = []
         """Called once when the coordinator can no longer write."""
+        self.may_hear: Callable[[Watcher, Acl], bool] = lambda watcher, acl: True
+        """Tells whether a watcher may be told of a znode with this access control list; not asked about open ones."""
         self._reactor = reactor
         self._random = random
         self._journal, self._tree = Journal.open(reactor, disk, flusher, directory)
@@ -37,22 +57,74 @@ class Coordinator:
         self._journal.on_failed = self._lost
         self._journal.snapshot_when_due(lambda: self._tree)
         self._outbox: deque[tuple[int, Callable[[], object], Pending[Any] | None]] = deque()
+        self._reaper: Timer | None = None
+        self._closed = False
+        self._reap_later()
 
     @property
-    def sessions(self) -> list[int]:
-        """The ids of the living sessions, ascending."""
-        return sorted(self._tree.sessions)
+    def tree(self) -> Tree:
+        """The tree, ahead of the disk: what is read from it is told by `when_visible` alone."""
+        return self._tree
+
+    @property
+    def local_sessions(self) -> list[int]:
+        """The ids of the living sessions of clients in a coordinator's own process, ascending."""
+        return sorted(one for one, session in self._tree.sessions.items() if session.password == NO_PASSWORD)
 
     @property
     def failed(self) -> BaseException | None:
         """Why the coordinator can no longer write, if it cannot."""
         return self._journal.failed
 
-    def open_session(self, timeout_ms: int) -> tuple[int, Pending[None]]:
-        """Begin a session; return its id and when it is durable."""
+    @property
+    def is_all_durable(self) -> bool:
+        """Tell whether everything in the tree is on disk."""
+        return self._tree.zxid <= self._journal.durable_zxid
+
+    # ---- for those who speak for many sessions ----
+
+    def carry_out(self, session_id: int, request: Request, identities: Identities | None = None) -> list[Result]:
+        """Carry a request out, journal it, and let the watches go; its CoordinatorError where that cannot be.
+
+        `identities` are those of whoever asks, None for one who may do everything. Nobody may be told before `when_visible`.
+        """
+        if self.failed is not None:
+            raise ConnectionLoss(detail=str(self.failed))
+        if not isinstance(request, OpenSession | CloseSession):
+            request = tuple(request)
+        transaction = Transaction(self._tree.zxid + 1, self._reactor.clock.wall_ms(), session_id, request)
+        results, changes = self._tree.apply(transaction, identities)
+        self._journal.append(transaction)
+        for change in changes:
+            for watcher, event in self.watches.fire(change.type, change.path):
+                acl = change.parent_acl if event.type is EventType.CHILDREN_CHANGED else change.acl
+                if acl is OPEN_ACL or self.may_hear(watcher, acl):
+                    self.when_visible(partial(watcher, event))
+        self._reap_later()
+        return results
+
+    def when_visible(self, deliver: Callable[[], object], answer: Pending[Any] | None = None) -> None:
+        """Call `deliver` when everything that the tree shows now is durable: at once, where it is.
+
+        Calls are made in order. When the journal fails they are not made any more; `answer` then fails with ConnectionLoss.
+        """
+        if self._tree.zxid <= self._journal.durable_zxid:
+            deliver()
+        else:
+            self._outbox.append((self._tree.zxid, deliver, answer))
+
+    def new_session_id(self) -> int:
+        """Return an id that no session has."""
         session_id = NO_SESSION
         while session_id == NO_SESSION or session_id in self._tree.sessions:
             session_id = int.from_bytes(self._random.random_bytes(8), "big") >> 1
+        return session_id
+
+    # ---- with results that come later ----
+
+    def open_session(self, timeout_ms: int) -> tuple[int, Pending[None]]:
+        """Begin a session of a client in this process; return its id and when it is durable."""
+        session_id = self.new_session_id()
         return session_id, self.write(NO_SESSION, OpenSession(session_id, timeout_ms), _nothing)
 
     def close_session(self, session_id: int) -> Pending[None]:
@@ -61,48 +133,31 @@ class Coordinator:
 
     def write(self, session_id: int, request: Request, convert: Callable[[list[Result]], T]) -> Pending[T]:
         """Carry a request out; the answer, made of the results by `convert`, comes when it is durable."""
-        answer: Pending[T] = self._reactor.pending()
-        if self.failed is not None:
-            answer.fail(ConnectionLoss(detail=str(self.failed)))
-            return answer
-        if not isinstance(request, OpenSession | CloseSession):
-            request = tuple(request)
-        transaction = Transaction(self._tree.zxid + 1, self._reactor.clock.wall_ms(), session_id, request)
-        try:
-            results, changes = self._tree.apply(transaction)
-        except CoordinatorError as error:
-            self._send(partial(answer.fail, error), answer)
-            return answer
-        self._journal.append(transaction)
-        for change, path in changes:
-            for watcher, event in self.watches.fire(change, path):
-                self._send(partial(self._reactor.call_soon, watcher, event), None)
-        self._send(partial(answer.complete, convert(results)), answer)
-        return answer
+        return self._answer(lambda: convert(self.carry_out(session_id, request)))
 
     def read(self, question: Callable[[Tree], T]) -> Pending[T]:
         """Ask the tree; the answer comes when everything that it shows is durable."""
+        return self._answer(lambda: question(self._tree))
+
+    def _answer(self, find: Callable[[], T]) -> Pending[T]:
         answer: Pending[T] = self._reactor.pending()
         if self.failed is not None:
             answer.fail(ConnectionLoss(detail=str(self.failed)))
             return answer
         try:
-            value = question(self._tree)
+            value = find()
         except CoordinatorError as error:
-            self._send(partial(answer.fail, error), answer)
+            self.when_visible(partial(answer.fail, error), answer)
         else:
-            self._send(partial(answer.complete, value), answer)
+            self.when_visible(partial(answer.complete, value), answer)
         return answer
 
     def close(self) -> Pending[None]:
         """Make everything durable and close the journal."""
+        self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
         return self._journal.close()
-
-    def _send(self, deliver: Callable[[], object], answer: Pending[Any] | None) -> None:
-        if self._tree.zxid <= self._journal.durable_zxid:
-            deliver()
-        else:
-            self._outbox.append((self._tree.zxid, deliver, answer))
 
     def _release(self, durable_zxid: int) -> None:
         while self._outbox and self._outbox[0][0] <= durable_zxid:
@@ -113,7 +168,23 @@ class Coordinator:
             _, _, answer = self._outbox.popleft()
             if answer is not None:
                 answer.fail(ConnectionLoss(detail=str(error)))
-        self.on_lost()
+        for callback in self.on_lost:
+            callback()
+
+    # ---- containers and times to live ----
+
+    def _reap_later(self) -> None:
+        if self._reaper is None and self._tree.has_reaped_kinds and not self._closed:
+            self._reaper = self._reactor.call_later(REAP_INTERVAL_MS, self._reap)
+
+    def _reap(self) -> None:
+        self._reaper = None
+        if self.failed is not None or self._closed:
+            return
+        for path in self._tree.reapable(self._reactor.clock.wall_ms())[:MAX_REAPED_AT_ONCE]:
+            operations: Sequence[Operation] = (Delete(path),)
+            self.carry_out(NO_SESSION, operations)
+        self._reap_later()
 
 
 def _nothing(results: list[Result]) -> None:

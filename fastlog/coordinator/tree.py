@@ -1,27 +1,34 @@
 """The tree of znodes: a deterministic state machine over transactions. Pure: no clock, no file, no callback.
 
-The rules are ZooKeeper's (programmer's guide, "ZooKeeper Data Model"; checked against ZooKeeper 3.8):
+The rules are ZooKeeper's (programmer's guide, "ZooKeeper Data Model"; checked against ZooKeeper 3.8 and 3.9):
 
 * One transaction has one zxid, however many operations are in it, and is carried out whole or not at all; later operations
   see what earlier ones did.
-* A znode's `version` counts changes of its data. Its `cversion` counts children created and deleted; the sequence number of
-  a sequential child counts only the created ones, so that it never comes again.
+* A znode's `version` counts changes of its data, its `aversion` those of its access control list. Its `cversion` counts children
+  created and deleted; the sequence number of a sequential child counts only the created ones, so that it never comes again.
 * `pzxid` is the last transaction that created or deleted a child. `mzxid` does not follow children.
-* An ephemeral znode lives as long as its session and has no children.
+* An ephemeral znode lives as long as its session and has no children. A container may be removed once its last child is gone, a
+  znode with a time to live once it has no children and its data is that old; `reapable` lists them, and somebody deletes them.
+* Permissions are looked at only when the transaction is carried out the first time (`identities`): what was permitted stays so.
+* `/zookeeper` and two znodes below it are there from the beginning and stay; the root too.
 
 A transaction that fails changes nothing. Replaying the transactions that succeeded, in order, gives the same tree.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from fastlog.coordinator.acl import OPEN_ACL, READ_ONLY_ACL, Acl, Identities, Permission, allows
 from fastlog.coordinator.errors import (
     BadArguments,
     BadVersion,
     CoordinatorError,
+    InvalidACL,
     MultiFailed,
+    NoAuth,
     NoChildrenForEphemerals,
     NodeExists,
     NoNode,
@@ -30,17 +37,32 @@ from fastlog.coordinator.errors import (
 )
 from fastlog.coordinator.watches import EventType, parent_of
 
-ANY_VERSION = -1
-NO_SESSION = 0
+ANY_VERSION: Final = -1
+NO_SESSION: Final = 0
+MAX_TTL_MS: Final = 0xFF_FFFF_FFFF
+CONTAINER_OWNER: Final = -(1 << 63)
+"""What a container has in the place of an owner."""
+TTL_OWNER: Final = -(1 << 56)
+"""What a znode with a time to live has there, its milliseconds added."""
+_MAX_COUNT: Final = 0x7FFF_FFFF
+BUILT_IN: Final = ("/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota")
+"""Znodes that nobody creates and nobody deletes."""
+NO_PASSWORD: Final = b""
 
 
 class Create(NamedTuple):
-    """Create a znode; a sequential one gets ten digits behind its path. `data` may be None, which is not the same as empty."""
+    """Create a znode; a sequential one gets ten digits behind its path. `data` may be None, which is not the same as empty.
+
+    A `ttl_ms` of 0 is none. An empty `acl` is refused.
+    """
 
     path: str
     data: bytes | None = b""
     ephemeral: bool = False
     sequential: bool = False
+    acl: Acl = OPEN_ACL
+    container: bool = False
+    ttl_ms: int = 0
 
 
 class Delete(NamedTuple):
@@ -58,6 +80,14 @@ class SetData(NamedTuple):
     version: int = ANY_VERSION
 
 
+class SetAcl(NamedTuple):
+    """Replace a znode's access control list; `version` is the expected `aversion`."""
+
+    path: str
+    acl: Acl
+    version: int = ANY_VERSION
+
+
 class Check(NamedTuple):
     """Go on only when a znode is there and has this version."""
 
@@ -66,10 +96,11 @@ class Check(NamedTuple):
 
 
 class OpenSession(NamedTuple):
-    """Begin a session."""
+    """Begin a session. One without a password belongs to a client in the coordinator's own process; nobody attaches to it."""
 
     session_id: int
     timeout_ms: int
+    password: bytes = NO_PASSWORD
 
 
 class CloseSession(NamedTuple):
@@ -78,12 +109,14 @@ class CloseSession(NamedTuple):
     session_id: int
 
 
-Operation = Create | Delete | SetData | Check
+Operation = Create | Delete | SetData | SetAcl | Check
 Request = Sequence[Operation] | OpenSession | CloseSession
 
 
 class Transaction(NamedTuple):
-    """A request with everything that the tree may not find out by itself. `session_id` owns the ephemeral znodes it creates."""
+    """A request with everything that the tree may not find out by itself. `session_id` owns the ephemeral znodes it creates;
+    `NO_SESSION` is the coordinator itself.
+    """
 
     zxid: int
     time_ms: int
@@ -111,14 +144,23 @@ class Znode(NamedTuple):
     """A znode as it is stored. `created_children` counts creations alone."""
 
     data: bytes | None
+    acl: Acl
     czxid: int
     mzxid: int
     pzxid: int
     ctime_ms: int
     mtime_ms: int
     version: int
+    aversion: int
     created_children: int
     ephemeral_owner: int
+
+
+class Session(NamedTuple):
+    """What is remembered of a living session."""
+
+    timeout_ms: int
+    password: bytes
 
 
 class Created(NamedTuple):
@@ -128,10 +170,20 @@ class Created(NamedTuple):
     stat: Stat
 
 
-Result = Created | Stat | None
-Change = tuple[EventType, str]
+class Change(NamedTuple):
+    """What happened to a znode, with its list and its parent's as they were: they say who may hear of it."""
 
-_ROOT = Znode(b"", 0, 0, 0, 0, 0, 0, 0, NO_SESSION)
+    type: EventType
+    path: str
+    acl: Acl = OPEN_ACL
+    parent_acl: Acl = OPEN_ACL
+
+
+Result = Created | Stat | None
+
+_ROOT: Final = Znode(b"", OPEN_ACL, 0, 0, 0, 0, 0, 0, 0, 0, NO_SESSION)
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
+_BAD_PART: Final = re.compile(r"/(?:\.{0,2}/|\.{0,2}\Z)")
 
 
 def check_path(path: str, *, sequential: bool = False) -> None:
@@ -141,12 +193,11 @@ def check_path(path: str, *, sequential: bool = False) -> None:
         raise BadArguments(path, "a path begins with /")
     if name == "/":
         return
-    for part in name[1:].split("/"):
-        if part in ("", ".", ".."):
-            raise BadArguments(path, "a path has no empty, '.' or '..' part and no / at its end")
-    for character in name:
-        if character <= "\x1f" or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\uf8ff" or character >= "\ufff0":
-            raise BadArguments(path, f"character {character!r} is not allowed")
+    if _BAD_PART.search(name):
+        raise BadArguments(path, "a path has no empty, '.' or '..' part and no / at its end")
+    found = _FORBIDDEN.search(name)
+    if found:
+        raise BadArguments(path, f"character {found[0]!r} is not allowed")
 
 
 class Tree:
@@ -154,11 +205,14 @@ class Tree:
 
     def __init__(self) -> None:
         self.zxid = 0
-        self._nodes: dict[str, Znode] = {"/": _ROOT}
+        self._nodes: dict[str, Znode] = {}
         self._children: dict[str, dict[str, None]] = {}
-        self._sessions: dict[int, int] = {}
+        self._sessions: dict[int, Session] = {}
         self._ephemerals: dict[int, dict[str, None]] = {}
+        self._reaped: dict[str, None] = {}  # containers, and znodes with a time to live
         self._undo: list[tuple[str, Znode | None]] = []
+        for path in BUILT_IN:
+            self._place(path, _ROOT._replace(acl=READ_ONLY_ACL) if path == "/zookeeper/config" else _ROOT)
 
     # ---- reading ----
 
@@ -171,8 +225,9 @@ class Tree:
 
     def stat(self, path: str) -> Stat:
         """Return a znode's stat."""
-        node = self._node(path)
+        node = self._nodes.get(path) or self._node(path)
         children = len(self._children.get(path, ()))
+        data = node.data
         return Stat(
             node.czxid,
             node.mzxid,
@@ -180,26 +235,65 @@ class Tree:
             node.mtime_ms,
             node.version,
             2 * node.created_children - children,
-            0,
+            node.aversion,
             node.ephemeral_owner,
-            len(node.data or b""),
+            0 if data is None else len(data),
             children,
             node.pzxid,
         )
+
+    def acl(self, path: str) -> Acl:
+        """Return a znode's access control list."""
+        return self._node(path).acl
 
     def children(self, path: str) -> list[str]:
         """Return the names of a znode's children, sorted."""
         self._node(path)
         return sorted(self._children.get(path, ()))
 
+    def count_below(self, path: str) -> int:
+        """Return how many znodes are below one, at any depth."""
+        self._node(path)
+        count, waiting = 0, [path]
+        while waiting:
+            parent = waiting.pop()
+            names = self._children.get(parent, ())
+            count += len(names)
+            prefix = "/" if parent == "/" else parent + "/"
+            waiting.extend(prefix + name for name in names if prefix + name in self._children)
+        return count
+
+    def ephemerals(self, session_id: int) -> list[str]:
+        """Return the paths of a session's ephemeral znodes, sorted."""
+        return sorted(self._ephemerals.get(session_id, ()))
+
+    def reapable(self, now_ms: int) -> list[str]:
+        """Return the containers and the znodes with a time to live whose time has come; `now_ms` is wall time."""
+        return [path for path in self._reaped if self._is_reapable(path, now_ms)]
+
+    def _is_reapable(self, path: str, now_ms: int) -> bool:
+        node = self._nodes[path]
+        if path in self._children:
+            return False
+        if node.ephemeral_owner == CONTAINER_OWNER:
+            return node.created_children > 0
+        return now_ms - node.mtime_ms > node.ephemeral_owner - TTL_OWNER
+
     @property
-    def sessions(self) -> Mapping[int, int]:
-        """The living sessions' ids and timeouts in milliseconds."""
+    def has_reaped_kinds(self) -> bool:
+        """Tell whether there is any container or znode with a time to live."""
+        return bool(self._reaped)
+
+    @property
+    def sessions(self) -> Mapping[int, Session]:
+        """The living sessions by their ids."""
         return self._sessions
 
     @property
     def nodes(self) -> Mapping[str, Znode]:
-        """All znodes by path; a znode is replaced, never changed, so a copy of the mapping is a copy of the tree."""
+        """All znodes by path, parents before children; a znode is replaced, never changed, so a copy of the mapping is a copy of
+        the tree.
+        """
         return self._nodes
 
     def _node(self, path: str) -> Znode:
@@ -211,34 +305,40 @@ class Tree:
 
     # ---- writing ----
 
-    def apply(self, transaction: Transaction) -> tuple[list[Result], list[Change]]:
+    def apply(self, transaction: Transaction, identities: Identities | None = None) -> tuple[list[Result], list[Change]]:
         """Carry out the next transaction; return a result for each operation, and what changed, in order.
 
-        Raises a CoordinatorError and changes nothing when it cannot be carried out: for several operations a MultiFailed, for a
-        single one the error itself.
+        `identities` are those of whoever asks; None for one who may do everything. Raises a CoordinatorError and changes nothing
+        when it cannot be carried out: for several operations a MultiFailed, for a single one the error itself.
         """
         assert transaction.zxid > self.zxid, f"transaction {transaction.zxid:#x} after {self.zxid:#x}"
         request = transaction.request
         results: list[Result] = []
         changes: list[Change] = []
         if isinstance(request, OpenSession):
-            self._sessions[request.session_id] = request.timeout_ms
+            self._sessions[request.session_id] = Session(request.timeout_ms, request.password)
         elif isinstance(request, CloseSession):
             self._close_session(request.session_id, transaction, changes)
         else:
-            self._apply_all(request, transaction, results, changes)
+            self._apply_all(request, transaction, identities, results, changes)
         self.zxid = transaction.zxid
         return results, changes
 
     def _apply_all(
-        self, operations: tuple[Operation, ...], transaction: Transaction, results: list[Result], changes: list[Change]
+        self,
+        operations: tuple[Operation, ...],
+        transaction: Transaction,
+        identities: Identities | None,
+        results: list[Result],
+        changes: list[Change],
     ) -> None:
-        if transaction.session_id not in self._sessions:
-            raise SessionExpired(detail=f"{transaction.session_id:#x}")
+        session_id = transaction.session_id
+        if session_id != NO_SESSION and session_id not in self._sessions:
+            raise SessionExpired(detail=f"{session_id:#x}")
         self._undo.clear()
         for index, operation in enumerate(operations):
             try:
-                results.append(self._apply_one(operation, transaction, changes))
+                results.append(self._apply_one(operation, transaction, identities, changes))
             except CoordinatorError as error:
                 self._roll_back()
                 if len(operations) == 1:
@@ -246,61 +346,97 @@ class Tree:
                 raise MultiFailed(index, error) from error
         self._undo.clear()
 
-    def _apply_one(self, operation: Operation, transaction: Transaction, changes: list[Change]) -> Result:
+    def _apply_one(
+        self, operation: Operation, transaction: Transaction, identities: Identities | None, changes: list[Change]
+    ) -> Result:
+        zxid = transaction.zxid
         match operation:
             case Create():
-                return self._create(operation, transaction, changes)
+                return self._create(operation, transaction, identities, changes)
             case Delete(path, version):
-                self._expect(path, version)
-                if path == "/":
-                    raise BadArguments(path, "the root stays")
-                if self._children.get(path):
+                if path in BUILT_IN:
+                    raise BadArguments(path, "it stays")
+                node = self._node(path)
+                self._permit(parent_of(path), Permission.DELETE, identities, path)
+                self._expect(path, node.version, version)
+                if path in self._children:
                     raise NotEmpty(path)
-                self._delete(path, transaction.zxid, changes)
+                self._delete(path, zxid, changes)
                 return None
             case SetData(path, data, version):
-                node = self._expect(path, version)
-                self._put(
-                    path,
-                    node._replace(data=data, mzxid=transaction.zxid, mtime_ms=transaction.time_ms, version=node.version + 1),
-                )
-                changes.append((EventType.DATA_CHANGED, path))
+                node = self._node(path)
+                self._permit(path, Permission.WRITE, identities, path)
+                self._expect(path, node.version, version)
+                self._put(path, node._replace(data=data, mzxid=zxid, mtime_ms=transaction.time_ms, version=_next(node.version)))
+                changes.append(Change(EventType.DATA_CHANGED, path, node.acl))
+                return self.stat(path)
+            case SetAcl(path, acl, version):
+                check_path(path)
+                if not acl:
+                    raise InvalidACL(path)
+                node = self._node(path)
+                self._permit(path, Permission.ADMIN, identities, path)
+                self._expect(path, node.aversion, version)
+                self._put(path, node._replace(acl=acl, aversion=_next(node.aversion)))
                 return self.stat(path)
             case Check(path, version):
-                self._expect(path, version)
+                node = self._node(path)
+                self._permit(path, Permission.READ, identities, path)
+                self._expect(path, node.version, version)
                 return None
 
-    def _expect(self, path: str, version: int) -> Znode:
-        node = self._node(path)
-        if version not in (ANY_VERSION, node.version):
-            raise BadVersion(path, f"is {node.version}, not {version}")
-        return node
+    @staticmethod
+    def _expect(path: str, version: int, expected: int) -> None:
+        if expected not in (ANY_VERSION, version):
+            raise BadVersion(path, f"is {version}, not {expected}")
 
-    def _create(self, operation: Create, transaction: Transaction, changes: list[Change]) -> Created:
-        check_path(operation.path, sequential=operation.sequential)
-        if operation.path == "/":
-            raise NodeExists("/")
-        parent_path = parent_of(operation.path)
+    def _permit(self, path: str, permission: Permission, identities: Identities | None, about: str) -> None:
+        acl = self._nodes[path].acl
+        if acl is not OPEN_ACL and identities is not None and not allows(acl, permission, identities):
+            raise NoAuth(about)
+
+    def _create(
+        self, operation: Create, transaction: Transaction, identities: Identities | None, changes: list[Change]
+    ) -> Created:
+        path = operation.path
+        if not 0 <= operation.ttl_ms <= MAX_TTL_MS:
+            raise BadArguments(path, f"a time to live of {operation.ttl_ms} ms")
+        if not path.startswith("/"):
+            raise BadArguments(path, "a path begins with /")
+        if not operation.acl:
+            raise InvalidACL(path)
+        parent_path = parent_of(path)
         parent = self._nodes.get(parent_path)
         if parent is None:
-            raise NoNode(operation.path, "has no parent")
-        path = f"{operation.path}{parent.created_children:010d}" if operation.sequential else operation.path
+            check_path(path, sequential=operation.sequential)
+            raise NoNode(path, "has no parent")
+        self._permit(parent_path, Permission.CREATE, identities, path)
+        if operation.sequential:
+            path = f"{path}{parent.created_children:010d}"
+        check_path(path)
         if path in self._nodes:
             raise NodeExists(path)
-        if parent.ephemeral_owner != NO_SESSION:
+        if parent.ephemeral_owner > NO_SESSION:
             raise NoChildrenForEphemerals(path)
         zxid, now_ms = transaction.zxid, transaction.time_ms
-        owner = transaction.session_id if operation.ephemeral else NO_SESSION
-        self._put(path, Znode(operation.data, zxid, zxid, zxid, now_ms, now_ms, 0, 0, owner))
-        self._put(parent_path, parent._replace(created_children=parent.created_children + 1, pzxid=zxid))
-        changes.append((EventType.CREATED, path))
+        if operation.ephemeral:
+            owner = transaction.session_id
+        elif operation.container:
+            owner = CONTAINER_OWNER
+        else:
+            owner = TTL_OWNER + operation.ttl_ms if operation.ttl_ms else NO_SESSION
+        self._put(path, Znode(operation.data, operation.acl, zxid, zxid, zxid, now_ms, now_ms, 0, 0, 0, owner))
+        self._put(parent_path, parent._replace(created_children=_next(parent.created_children), pzxid=zxid))
+        changes.append(Change(EventType.CREATED, path, operation.acl, parent.acl))
         return Created(path, self.stat(path))
 
     def _delete(self, path: str, zxid: int, changes: list[Change]) -> None:
+        acl = self._nodes[path].acl
         self._put(path, None)
         parent_path = parent_of(path)
-        self._put(parent_path, self._nodes[parent_path]._replace(pzxid=zxid))
-        changes.append((EventType.DELETED, path))
+        parent = self._nodes[parent_path]
+        self._put(parent_path, parent._replace(pzxid=zxid))
+        changes.append(Change(EventType.DELETED, path, acl, parent.acl))
 
     def _close_session(self, session_id: int, transaction: Transaction, changes: list[Change]) -> None:
         if session_id not in self._sessions:
@@ -328,15 +464,23 @@ class Tree:
                 if not self._children[parent]:
                     del self._children[parent]
         if before is not None and before.ephemeral_owner != NO_SESSION:
-            del self._ephemerals[before.ephemeral_owner][path]
-            if not self._ephemerals[before.ephemeral_owner]:
-                del self._ephemerals[before.ephemeral_owner]
+            self._disown(path, before.ephemeral_owner)
         if node is None:
             self._nodes.pop(path, None)
             return
         self._nodes[path] = node
-        if node.ephemeral_owner != NO_SESSION:
+        if node.ephemeral_owner > NO_SESSION:
             self._ephemerals.setdefault(node.ephemeral_owner, {})[path] = None
+        elif node.ephemeral_owner < NO_SESSION:
+            self._reaped[path] = None
+
+    def _disown(self, path: str, owner: int) -> None:
+        if owner < NO_SESSION:
+            del self._reaped[path]
+            return
+        del self._ephemerals[owner][path]
+        if not self._ephemerals[owner]:
+            del self._ephemerals[owner]
 
     def _roll_back(self) -> None:
         while self._undo:
@@ -345,7 +489,7 @@ class Tree:
     # ---- the whole of it ----
 
     @classmethod
-    def restore(cls, zxid: int, nodes: Iterable[tuple[str, Znode]], sessions: Mapping[int, int]) -> Tree:
+    def restore(cls, zxid: int, nodes: Iterable[tuple[str, Znode]], sessions: Mapping[int, Session]) -> Tree:
         """Return the tree that had these `nodes` (parents before children) and `sessions` at `zxid`; ValueError if none can."""
         tree = cls()
         tree.zxid = zxid
@@ -355,3 +499,8 @@ class Tree:
                 raise ValueError(f"znode {path} without its parent")
             tree._place(path, node)
         return tree
+
+
+def _next(count: int) -> int:
+    """Return a version's successor; it wraps around as 32 bits do, but never to -1, which means any version."""
+    return count + 1 if count < _MAX_COUNT else 0

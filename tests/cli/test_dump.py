@@ -304,7 +304,16 @@ def test_the_coordinators_journal(dump, coordinators):
     assert (head["holds"], end["holds"], end["zxid"]) == ("head", "end", 2)
     assert (opened["holds"], opened["opened"], opened["timeout_ms"]) == ("open session", 9, 6000)
     assert created["operations"] == [
-        {"operation": "Create", "path": "/a", "data": {"base64": "/2RhdGE="}, "ephemeral": False, "sequential": False}
+        {
+            "operation": "Create",
+            "path": "/a",
+            "data": {"base64": "/2RhdGE="},
+            "ephemeral": False,
+            "sequential": False,
+            "acl": [[31, "world", "anyone"]],
+            "container": False,
+            "ttl_ms": 0,
+        }
     ]
 
 

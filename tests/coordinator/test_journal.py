@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlog.coordinator import journal as journal_module
+from fastlog.coordinator.acl import Entry
 from fastlog.coordinator.journal import CorruptJournal, Journal
 from fastlog.coordinator.records import decode_transaction, encode_transaction
-from fastlog.coordinator.tree import Check, CloseSession, Create, Delete, OpenSession, SetData, Transaction
+from fastlog.coordinator.tree import Check, CloseSession, Create, Delete, OpenSession, SetAcl, SetData, Transaction
 
 DIRECTORY = "/c"
 FIRST = "/c/journal.0000000000000001"
@@ -146,7 +147,7 @@ def test_after_a_clean_close_every_flipped_bit_before_the_last_record_stops_the_
     assert again.state() == kept.state()
     again.do(Create("/b"))
     again.machine.settle()
-    assert keep(again.machine.disk.contents()).tree.children("/") == ["a", "b"]
+    assert keep(again.machine.disk.contents()).tree.children("/") == ["a", "b", "zookeeper"]
 
 
 def test_a_hole_in_what_was_never_synced_is_a_torn_tail(keep):
@@ -252,11 +253,11 @@ def test_a_journal_that_ends_before_its_snapshot_goes_on_in_a_new_file(keep, rot
 def test_snapshots_only_know_what_the_journal_holds(keep):
     """Whenever the machine is lost, what is synced is a state that had been reached, and no acknowledged one is missing."""
     kept = keep()
+    states = {0: kept.state()}
     kept.journal.file_bytes = 600
     kept.journal.snapshot_when_due(lambda: kept.tree)
     kept.do(OpenSession(SESSION, 5))
     kept.do(Create("/n"))
-    states = {0: ({"/": kept.tree.nodes["/"]._replace(pzxid=0, created_children=0)}, {}, 0)}
     for number in range(40):
         kept.do(Create(f"/n/{number}", b"x" * 50))
         states[kept.tree.zxid] = kept.state()
@@ -317,22 +318,28 @@ def test_leaves_strange_files_alone_and_removes_half_written_snapshots(keep):
 
 def test_another_format_is_refused(keep, three_groups, monkeypatch):
     files, _ = three_groups
-    monkeypatch.setattr(journal_module, "FORMAT", 2)
-    with pytest.raises(CorruptJournal, match="format 2"):
+    monkeypatch.setattr(journal_module, "FORMAT", 3)
+    with pytest.raises(CorruptJournal, match="format 3"):
         keep(files)
 
 
 PATHS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map(lambda text: "/" + text)
 DATA = st.none() | st.binary(max_size=40)
 INTS = st.integers(-(1 << 31), (1 << 31) - 1)
+LONGS = st.integers(0, (1 << 63) - 1)
+ACLS = st.lists(st.builds(Entry, INTS, st.text(max_size=5), st.text(max_size=5)), min_size=1, max_size=3).map(tuple)
 OPERATIONS = st.one_of(
-    st.builds(Create, PATHS, DATA, st.booleans(), st.booleans()),
+    st.builds(Create, PATHS, DATA, st.booleans(), st.booleans(), ACLS, st.booleans(), LONGS),
     st.builds(Delete, PATHS, INTS),
+    st.builds(SetAcl, PATHS, ACLS, INTS),
     st.builds(SetData, PATHS, DATA, INTS),
     st.builds(Check, PATHS, INTS),
 )
-LONGS = st.integers(0, (1 << 63) - 1)
-REQUESTS = st.builds(OpenSession, LONGS, INTS) | st.builds(CloseSession, LONGS) | st.lists(OPERATIONS, max_size=5).map(tuple)
+REQUESTS = (
+    st.builds(OpenSession, LONGS, INTS, st.binary(max_size=16))
+    | st.builds(CloseSession, LONGS)
+    | st.lists(OPERATIONS, max_size=5).map(tuple)
+)
 
 
 @settings(deadline=None)

@@ -42,7 +42,7 @@ def test_answers_come_on_a_later_turn_and_in_order(machine, client):
     assert seen[0][1] == ("/a", seen[1][1][1])
     assert (seen[1][1][0], seen[3][1][0]) == (b"1", b"2")
     assert seen[2][1].version == 1
-    assert (seen[4][1], seen[5][1][0], seen[6][1], seen[7][1]) == (None, ["a"], None, None)
+    assert (seen[4][1], seen[5][1][0], seen[6][1], seen[7][1]) == (None, ["a", "zookeeper"], None, None)
 
 
 def test_nobody_sees_what_is_not_durable(machine, client):
@@ -125,7 +125,7 @@ def test_closing_takes_ephemerals_and_watches_along(machine, client):
         with pytest.raises(errors.SessionExpired):
             machine.wait(call)
     other, _ = open_client_again(machine)
-    assert machine.wait(other.children("/"))[0] == ["stays"]
+    assert machine.wait(other.children("/"))[0] == ["stays", "zookeeper"]
 
 
 def open_client_again(machine):

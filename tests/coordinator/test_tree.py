@@ -4,13 +4,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fastlog.coordinator import errors
+from fastlog.coordinator.acl import OPEN_ACL, READ_ONLY_ACL, Entry, digest_identity
 from fastlog.coordinator.tree import (
+    BUILT_IN,
+    CONTAINER_OWNER,
+    Change,
     Check,
     CloseSession,
     Create,
     Created,
     Delete,
     OpenSession,
+    Session,
+    SetAcl,
     SetData,
     Stat,
     Transaction,
@@ -28,10 +34,10 @@ class Applier:
         self.time_ms = 100
         self.apply_request(OpenSession(SESSION, 1000), 0)
 
-    def apply_request(self, request, session=SESSION):
+    def apply_request(self, request, session=SESSION, identities=None):
         self.time_ms += 1
         request = request if isinstance(request, OpenSession | CloseSession) else tuple(request)
-        return self.tree.apply(Transaction(self.tree.zxid + 1, self.time_ms, session, request))
+        return self.tree.apply(Transaction(self.tree.zxid + 1, self.time_ms, session, request), identities)
 
     def __call__(self, *operations):
         return self.apply_request(operations)[0]
@@ -105,7 +111,7 @@ def test_a_failed_multi_says_which_operation_failed_and_undoes_the_others(apply)
     assert isinstance(failed.value.error, errors.NoNode)
     assert errors.codes_of_failed_multi(failed.value, operations) == [0, 0, 0, 0, -101, -2]
     assert dict(apply.tree.nodes) == nodes
-    assert apply.tree.children("/") == ["a"]
+    assert apply.tree.children("/") == ["a", "zookeeper"]
     assert apply.tree.children("/a") == ["b"]
     apply.apply_request(CloseSession(SESSION), 0)  # no trace of the ephemeral that was undone
 
@@ -115,13 +121,121 @@ def test_a_session_takes_its_ephemerals_along(apply):
     apply(Create("/p"), Create("/p/b", ephemeral=True), Create("/p/a", ephemeral=True), Create("/stays"))
     apply.apply_request([Create("/p/other", ephemeral=True)], 8)
     _, changes = apply.apply_request(CloseSession(SESSION), 0)
-    assert changes == [(EventType.DELETED, "/p/a"), (EventType.DELETED, "/p/b")]
+    assert changes == [Change(EventType.DELETED, "/p/a"), Change(EventType.DELETED, "/p/b")]
     assert apply.tree.children("/p") == ["other"]
-    assert dict(apply.tree.sessions) == {8: 1000}
+    assert dict(apply.tree.sessions) == {8: Session(1000, b"")}
     with pytest.raises(errors.SessionExpired):
         apply(Create("/x"))
     with pytest.raises(errors.SessionExpired):
         apply.apply_request(CloseSession(SESSION), 0)
+
+
+ANN, BOB = digest_identity(b"ann:1"), digest_identity(b"bob:1")
+ONLY_ANN = (Entry(31, *ANN),)
+
+
+def test_lists_have_versions_of_their_own(apply):
+    apply(Create("/a"))
+    stat = apply(SetAcl("/a", READ_ONLY_ACL, 0))[0]
+    assert (stat.version, stat.aversion, stat.mzxid) == (0, 1, stat.czxid)
+    assert apply.tree.acl("/a") == READ_ONLY_ACL
+    with pytest.raises(errors.BadVersion):
+        apply(SetAcl("/a", ONLY_ANN, 0))
+    with pytest.raises(errors.InvalidACL):
+        apply(SetAcl("/a", ()))
+    with pytest.raises(errors.InvalidACL):
+        apply(Create("/nowhere/b", acl=()))
+    with pytest.raises(errors.NoNode):
+        apply(SetAcl("/b", ONLY_ANN))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Create("/a/b"),
+        Create("/a/child"),
+        Delete("/a/child", 9),
+        SetData("/a", b"", 9),
+        SetAcl("/a", ONLY_ANN, 9),
+        Check("/a", 9),
+    ],
+)
+def test_permission_comes_before_versions_and_existence(apply, operation):
+    apply(Create("/a", acl=ONLY_ANN), Create("/a/child"))
+    for identities, error in (([BOB], errors.NoAuth), ([BOB, ANN], errors.CoordinatorError), (None, errors.CoordinatorError)):
+        nodes = dict(apply.tree.nodes)
+        try:
+            apply.apply_request([operation], identities=identities)
+        except error as refusal:
+            assert (type(refusal) is errors.NoAuth) is (identities == [BOB])
+            assert dict(apply.tree.nodes) == nodes
+        else:
+            assert operation == Create("/a/b") and identities == [BOB, ANN]
+
+
+def test_in_a_multi_later_operations_see_lists_that_earlier_ones_made(apply):
+    operations = [Create("/a", acl=ONLY_ANN), SetData("/a", b"x")]
+    with pytest.raises(errors.MultiFailed) as failed:
+        apply.apply_request(operations, identities=[BOB])
+    assert (failed.value.index, type(failed.value.error)) == (1, errors.NoAuth)
+    apply.apply_request(operations, identities=[ANN])
+
+
+def test_changes_say_who_may_hear_of_them(apply):
+    apply(Create("/a", acl=ONLY_ANN))
+    _, changes = apply.apply_request([Create("/a/b", acl=READ_ONLY_ACL), Delete("/a/b"), SetData("/a", b"")])
+    assert changes == [
+        Change(EventType.CREATED, "/a/b", READ_ONLY_ACL, ONLY_ANN),
+        Change(EventType.DELETED, "/a/b", READ_ONLY_ACL, ONLY_ANN),
+        Change(EventType.DATA_CHANGED, "/a", ONLY_ANN),
+    ]
+
+
+def test_containers_and_times_to_live(apply):
+    stat = apply(Create("/c", container=True))[0].stat
+    assert stat.ephemeral_owner == CONTAINER_OWNER
+    stat = apply(Create("/t", ttl_ms=1000))[0].stat
+    assert stat.ephemeral_owner == -(1 << 56) + 1000
+    born_ms = stat.mtime_ms
+    assert apply.tree.reapable(born_ms + 1000) == []
+    assert apply.tree.reapable(born_ms + 1001) == ["/t"]
+    apply(Create("/c/x"), Create("/t/x"))
+    assert apply.tree.reapable(born_ms + 2000) == []
+    apply(Delete("/c/x"), Delete("/t/x"))
+    assert apply.tree.reapable(born_ms) == ["/c"]
+    assert apply.tree.reapable(born_ms + 2000) == ["/c", "/t"]
+    apply(SetData("/t", b""))
+    assert apply.tree.reapable(born_ms + 1001) == ["/c"]
+    apply.apply_request([Delete("/c")], 0)
+    apply(Delete("/t"))
+    assert not apply.tree.has_reaped_kinds
+    for ttl_ms in (-1, (1 << 40)):
+        with pytest.raises(errors.BadArguments):
+            apply(Create("/t", ttl_ms=ttl_ms))
+
+
+def test_what_is_there_from_the_beginning_stays(apply):
+    assert apply.tree.children("/") == ["zookeeper"]
+    assert apply.tree.children("/zookeeper") == ["config", "quota"]
+    assert (apply.tree.stat("/").cversion, apply.tree.stat("/zookeeper").cversion) == (-1, -2)  # ZooKeeper's numbers
+    for path in BUILT_IN:
+        with pytest.raises(errors.BadArguments):
+            apply(Delete(path))
+    with pytest.raises(errors.NoAuth):
+        apply.apply_request([SetData("/zookeeper/config", b"")], identities=[ANN])
+
+
+def test_counts_everything_below(apply):
+    apply(Create("/a"), Create("/a/b"), Create("/a/b/c"), Create("/a/d"), Create("/ab"))
+    assert [apply.tree.count_below(path) for path in ("/a", "/a/b", "/a/d", "/")] == [3, 1, 0, 8]
+    with pytest.raises(errors.NoNode):
+        apply.tree.count_below("/x")
+
+
+def test_lists_a_sessions_ephemerals(apply):
+    apply(Create("/b", ephemeral=True), Create("/a", ephemeral=True), Create("/c"))
+    assert apply.tree.ephemerals(SESSION) == ["/a", "/b"]
+    assert apply.tree.ephemerals(8) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +276,16 @@ PATHS = ["/a", "/b", "/a/x", "/a/y", "/b/x", "/a/x/1", "/a/x/2"]
 VERSIONS = st.sampled_from([-1, -1, -1, 0, 1, 2])
 PATH = st.sampled_from(PATHS)
 OPERATIONS = st.one_of(
-    st.builds(Create, PATH, st.sampled_from([None, b"", b"data"]), st.booleans(), st.booleans()),
+    st.builds(
+        Create,
+        PATH,
+        st.sampled_from([None, b"", b"data"]),
+        st.booleans(),
+        st.booleans(),
+        acl=st.just(OPEN_ACL),
+        container=st.just(False),
+        ttl_ms=st.just(0),
+    ),
     st.builds(Delete, PATH, VERSIONS),
     st.builds(SetData, PATH, st.binary(max_size=2), VERSIONS),
     st.builds(Check, PATH, VERSIONS),
@@ -173,8 +296,8 @@ class Model:
     """path -> [data, version, owner], and how many children a path ever had. Copied whole before each transaction."""
 
     def __init__(self):
-        self.nodes = {"/": [b"", 0, 0]}
-        self.created = {"/": 0}
+        self.nodes = {path: [b"", 0, 0] for path in BUILT_IN}
+        self.created = dict.fromkeys(BUILT_IN, 0)
         self.sessions = []
 
     def copy(self):
@@ -242,7 +365,7 @@ class TreeMachine(RuleBasedStateMachine):
         if session in self.model.sessions:
             _, changes = self.apply(0, CloseSession(session))
             gone = sorted(path for path, node in self.model.nodes.items() if node[2] == session)
-            assert changes == [(EventType.DELETED, path) for path in gone]
+            assert changes == [Change(EventType.DELETED, path) for path in gone]
             for path in gone:
                 del self.model.nodes[path], self.model.created[path]
             self.model.sessions.remove(session)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastlog.coordinator.watches import EventType, Watches, WatchEvent, parent_of
+from fastlog.coordinator.watches import EventType, WatcherType, Watches, WatchEvent, parent_of
 
 
 class Recorder:
@@ -57,6 +57,61 @@ def test_forgets_a_watcher_everywhere():
     watches.forget(lambda watcher: watcher is A)
     assert [watcher for watcher, _ in watches.fire(EventType.DELETED, "/a")] == [B]
     assert len(watches) == 2
+
+
+def test_a_persistent_watch_hears_everything_at_its_znode_and_stays():
+    watches = Watches()
+    watches.watch_for_good("/t", A, recursive=False)
+    watches.watch_data("/t", A)
+    for _ in range(2):
+        assert list(watches.fire(EventType.DATA_CHANGED, "/t")) == [(A, WatchEvent(EventType.DATA_CHANGED, "/t"))]
+        assert list(watches.fire(EventType.CREATED, "/t/x")) == [(A, WatchEvent(EventType.CHILDREN_CHANGED, "/t"))]
+        assert list(watches.fire(EventType.DATA_CHANGED, "/t/x")) == []
+        assert list(watches.fire(EventType.DELETED, "/t")) == [(A, WatchEvent(EventType.DELETED, "/t"))]
+
+
+def test_a_recursive_watch_hears_of_all_below_and_never_that_children_changed():
+    watches = Watches()
+    watches.watch_for_good("/t", A, recursive=True)
+    watches.watch_data("/t/x/y", A)
+    watches.watch_data("/t/x/y", B)
+    event = WatchEvent(EventType.CREATED, "/t/x/y")
+    assert list(watches.fire(EventType.CREATED, "/t/x/y")) == [(A, event), (B, event)]
+    assert list(watches.fire(EventType.CREATED, "/t/x/y")) == [(A, event)]
+    assert list(watches.fire(EventType.DELETED, "/t")) == [(A, WatchEvent(EventType.DELETED, "/t"))]
+    assert list(watches.fire(EventType.CREATED, "/tx")) == []
+    watches.watch_for_good("/", B, recursive=True)
+    assert [watcher for watcher, _ in watches.fire(EventType.DATA_CHANGED, "/other")] == [B]
+
+
+def test_removes_the_watches_of_one_kind():
+    watches = Watches()
+    watches.watch_data("/t", A)
+    watches.watch_children("/t", A)
+    watches.watch_for_good("/t", A, recursive=False)
+    watches.watch_for_good("/t", A, recursive=True)
+    watches.watch_data("/t", B)
+    for kind in (WatcherType.CHILDREN, WatcherType.DATA, WatcherType.PERSISTENT, WatcherType.PERSISTENT_RECURSIVE):
+        assert watches.has("/t", A, kind)
+        assert watches.remove("/t", A, kind)
+        assert not watches.has("/t", A, kind)
+        assert not watches.remove("/t", A, kind)
+    assert len(watches) == 1
+    assert watches.remove("/t", B, WatcherType.ANY)
+    assert (len(watches), watches.watcher_count, watches.path_count) == (0, 0, 0)
+    assert not watches.remove("/t", B, WatcherType.ANY)
+
+
+def test_a_dropped_watcher_hears_nothing_more():
+    watches = Watches()
+    for path in ("/t", "/t/x"):
+        watches.watch_for_good(path, A, recursive=True)
+        watches.watch_children(path, A)
+        watches.watch_data(path, B)
+    watches.drop(A)
+    watches.drop(A)
+    assert [watcher for watcher, _ in watches.fire(EventType.DELETED, "/t/x")] == [B]
+    assert (watches.watcher_count, watches.path_count) == (1, 1)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["data", "children"]), st.sampled_from(["/", "/a", "/a/b"]), st.sampled_from([A, B]))))
