@@ -57,7 +57,11 @@ lint: build $(VENV)/.ready-for-lint $(VENV)/.ready-for-test ## style, imports, t
 	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/zookeeper-jars
 	@touch $@
 
-JARS := .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done .cache/zookeeper-jars/.done
+.cache/kafka-zk-jars/.done: tests/conformance/kafka-zk/pom.xml
+	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/kafka-zk-jars
+	@touch $@
+
+JARS := .cache/kafka-jars/.done .cache/kafka-zk-jars/.done .cache/kafka-3.9-jars/.done .cache/zookeeper-jars/.done
 
 .cache/kafka-python-2.3/.done: tests/conformance/clients/python/kafka-python-2.3.txt $(VENV)/.ready
 	$(PY) -m venv --clear $(@D)

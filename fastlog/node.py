@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from fastlog.api.alter_configs import AlterConfigsHandler
 from fastlog.api.api_versions import ApiVersionsHandler
@@ -49,9 +49,10 @@ from fastlog.api.topic_metrics import BrokerTopicMetrics
 from fastlog.config import Config, ListenerAddress, Setting
 from fastlog.coordinator.client import CoordinatorClient
 from fastlog.coordinator.errors import ConnectionLoss, NoNode, SessionExpired
-from fastlog.coordinator.journal import CorruptJournal
 from fastlog.coordinator.local import LocalClient
+from fastlog.coordinator.process import address_of, listen, open_coordinator
 from fastlog.coordinator.remote import RemoteClient
+from fastlog.coordinator.server import CoordinatorServer
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
@@ -76,16 +77,31 @@ from fastlog.storage.meta_properties import MetaProperties
 logger = logging.getLogger(__name__)
 
 COORDINATOR_DIRECTORY: Final = "coordinator"
+DEFAULT_COORDINATOR_PORT: Final = 2181
 _UNROUTABLE: Final = ("0.0.0.0", "::")
 
 Flow = Generator[Pending[Any], Any, None]
 T = TypeVar("T")
 
 
+class CoordinatorAddress(NamedTuple):
+    """Where a coordinator inside a broker's process listens for others; `or_any_port` when `port` is in use."""
+
+    host: str
+    port: int
+    or_any_port: bool = False
+
+
 class Node:
     """One broker, with the coordinator inside its process or, by `zookeeper.connect`, elsewhere."""
 
-    def __init__(self, config: Config, environment: Environment, coordinator_directory: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        coordinator_directory: str | None = None,
+        coordinator_address: CoordinatorAddress | None = None,
+    ) -> None:
         """Put a broker together; nothing is read or written before `start`.
 
         The coordinator's directory lies beside the first of `log.dirs` where none is given: never in it, where Kafka would take
@@ -100,7 +116,11 @@ class Node:
         self.endpoints: tuple[Endpoint, ...] = ()
         """Where clients are told to reach this broker, one entry for each listener; known once `start` has returned."""
         self._coordinator_directory = coordinator_directory or _beside(config.log_directories[0])
+        self._coordinator_address = coordinator_address
         self._coordinator_lock: DirectoryLock | None = None
+        self._coordinator_server: CoordinatorServer | None = None
+        self.coordinator_listener: Listener | None = None
+        """Where clients outside reach the coordinator inside this process, if they do; known once `start` has returned."""
         self._coordinator: Coordinator | None = None
         self._client: CoordinatorClient | None = None
         self._remote: RemoteClient | None = None
@@ -168,20 +188,21 @@ class Node:
         return self._remote
 
     def _open_coordinator(self) -> Coordinator:
-        environment, path = self.environment, self._coordinator_directory
-        try:
-            environment.disk.make_directories(path)
-            self._coordinator_lock = environment.disk.lock_directory(path)
-            self._coordinator = Coordinator(environment.reactor, environment.disk, environment.flusher, environment.random, path)
-        except BlockingIOError:
-            raise UsageError(
-                f"the coordinator's directory {path} is held by another process: stop that one, or choose another directory"
-            ) from None
-        except CorruptJournal as error:
-            raise UsageError(str(error)) from error
-        except OSError as error:
-            raise UsageError(f"the coordinator's directory {path} cannot be used: {error.strerror or error}") from None
+        path = self._coordinator_directory
+        self._coordinator, self._coordinator_lock = open_coordinator(self.environment, path)
+        if self._coordinator_address is not None:
+            self._coordinator_server = CoordinatorServer(self.environment, self._coordinator, os.path.abspath(path))
+            self.coordinator_listener = self._listen_for_coordinator(self._coordinator_server, self._coordinator_address)
         return self._coordinator
+
+    @staticmethod
+    def _listen_for_coordinator(server: CoordinatorServer, address: CoordinatorAddress) -> Listener:
+        try:
+            return listen(server, address.host, address.port)
+        except UsageError:
+            if not address.or_any_port:
+                raise
+            return listen(server, address.host, 0)
 
     def _put_together(self, client: CoordinatorClient) -> None:
         config, environment = self.config, self.environment
@@ -402,6 +423,8 @@ class Node:
         try:
             if self._client is not None and (self._coordinator is None or self._coordinator.failed is None):
                 yield self._client.close()
+                if self._coordinator_server is not None:
+                    self._coordinator_server.close()
                 if self._coordinator is not None:
                     yield self._coordinator.close()
         except (OSError, FastlogError) as error:
@@ -423,6 +446,8 @@ class Node:
         if self._remote is not None:
             self._remote.abandon()
         self.logs.release()
+        if self._coordinator_server is not None:
+            self._coordinator_server.close()
         if self._coordinator_lock is not None:
             self._coordinator_lock.release()
 
@@ -494,6 +519,8 @@ class UpOptions:
     port: int = 9092
     data: str = "fastlog-data"
     coordinator: str | None = None
+    coordinator_port: int | None = None
+    """None: ZooKeeper's, or any free one where that is in use or `port` is 0."""
     settings: tuple[Setting, ...] = ()
 
 
@@ -510,15 +537,20 @@ def run_up(options: UpOptions) -> int:
             *options.settings,
         ]
     )
-    return run_broker(config, os.path.join(options.data, COORDINATOR_DIRECTORY))
+    port, is_open = options.coordinator_port, options.coordinator_port is None
+    if port is None:
+        port = DEFAULT_COORDINATOR_PORT if options.port else 0
+    address = CoordinatorAddress(options.host, port, is_open)
+    return run_broker(config, os.path.join(options.data, COORDINATOR_DIRECTORY), address)
 
 
-def run_broker(config: Config, coordinator_directory: str | None = None) -> int:
+def run_broker(
+    config: Config, coordinator_directory: str | None = None, coordinator_address: CoordinatorAddress | None = None
+) -> int:
     """Run a broker until it is asked to stop; return the exit code. UsageError when it cannot start.
 
-    When clients can produce it prints one line and flushes. A coordinator inside the process listens on no port as yet: the line
-    says `coordinator=in-process` where it will say HOST:PORT, and `coordinator_pid` is the broker's own; of a coordinator
-    elsewhere no process is known, so that it is `none`.
+    When clients can produce it prints one line and flushes. It says where the coordinator is, and in which process: the own one
+    when it is inside the broker (`in-process` when it listens on no port), `none` when it is elsewhere.
     """
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated node
     from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
@@ -529,7 +561,7 @@ def run_broker(config: Config, coordinator_directory: str | None = None) -> int:
         send_buffer_bytes=config.integer("socket.send.buffer.bytes"),
     )
     reactor = environment.reactor
-    node = Node(config, environment, coordinator_directory)
+    node = Node(config, environment, coordinator_directory, coordinator_address)
     outcome: list[BaseException | None] = []
 
     def ended(settled: Pending[None]) -> None:
@@ -552,6 +584,8 @@ def run_broker(config: Config, coordinator_directory: str | None = None) -> int:
         coordinator, coordinator_pid = "in-process", str(os.getpid())
         if config.coordinator is not None:
             coordinator, coordinator_pid = config.text("zookeeper.connect").replace(" ", ""), "none"
+        elif node.coordinator_listener is not None:
+            coordinator = address_of(node.coordinator_listener)
         print(f"ready bootstrap={bootstrap} {coordinator=!s} pids={os.getpid()} {coordinator_pid=!s}", flush=True)
 
     def unhandled(error: BaseException) -> None:

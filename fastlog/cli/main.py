@@ -22,6 +22,7 @@ EXIT_BROKEN_PIPE: Final = 141
 COMMANDS: Final = {
     "up": "Run a broker for this machine, with defaults for everything.",
     "broker": "Run a broker from a server.properties file.",
+    "coordinator": "Run a coordinator alone: a ZooKeeper for any client.",
     "topic": "Create, list, describe, alter and delete topics.",
     "produce": "Send lines, or whole files, to a topic.",
     "consume": "Print the records of a topic.",

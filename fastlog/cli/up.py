@@ -30,9 +30,22 @@ GIVEN_BY_UP: Final = {
 @click.option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0 picks a free one.")
 @click.option("--data", metavar="DIR", default=DEFAULT_DATA, show_default=True, type=click.Path(file_okay=False))
 @click.option("--coordinator", metavar="HOST:PORT,...", help="A ZooKeeper to keep the metadata in, in place of one's own.")
+@click.option(
+    "--coordinator-port",
+    type=click.IntRange(0, 65_535),
+    help="Where the coordinator listens, 0 for a free port.  [default: 2181, a free one where that is in use or --port is 0]",
+)
 @settings_option("A broker's option under Kafka's name; any number of times.")
 @click.pass_context
-def command(ctx: click.Context, host: str, port: int, data: str, coordinator: str | None, settings: list[Setting]) -> int:
+def command(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    data: str,
+    coordinator: str | None,
+    coordinator_port: int | None,
+    settings: list[Setting],
+) -> int:
     """Run a broker until SIGTERM or Ctrl-C; a second one ends it at once.
 
     When clients can produce, it prints one line: ready bootstrap=HOST:PORT ... Data is kept under DIR, and found again there.
@@ -46,6 +59,12 @@ def command(ctx: click.Context, host: str, port: int, data: str, coordinator: st
                 if ctx.get_parameter_source(option) is not ParameterSource.DEFAULT:
                     raise UsageError(f"-o listeners and --{option} both say where to listen: leave one out")
 
+    if coordinator is not None and coordinator_port is not None:
+        raise UsageError("--coordinator says that the coordinator is elsewhere: leave --coordinator-port out")
+
     from fastlog.node import UpOptions, run_up  # noqa: PLC0415 - a broker's rooms are many
 
-    return run_up(UpOptions(host=host, port=port, data=data, coordinator=coordinator, settings=tuple(settings)))
+    options = UpOptions(
+        host=host, port=port, data=data, coordinator=coordinator, coordinator_port=coordinator_port, settings=tuple(settings)
+    )
+    return run_up(options)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from kazoo.client import KazooClient
 
 from fastlog.cli.main import run
 
@@ -24,6 +25,11 @@ def test_the_line_says_where_clients_go_and_sigterm_stops_it_cleanly(up, tmp_pat
     host, _, port = started.bootstrap.rpartition(":")
     assert host == "127.0.0.1" and int(port) > 0
     assert started.fields["pids"] == started.fields["coordinator_pid"] == str(started.process.pid)
+    outside = KazooClient(started.fields["coordinator"])
+    outside.start(timeout=60)
+    assert outside.get_children("/brokers/ids") == ["1"]
+    outside.stop()
+    outside.close()
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["broker-1", "coordinator"]
     assert not (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
     assert started.end(signal.SIGTERM) == 0
@@ -60,6 +66,18 @@ def test_a_port_in_use(program, tmp_path):
         port = taken.getsockname()[1]
         said = refused(program, "up", "--port", port, "--data", tmp_path / "data")
     assert f"cannot listen on 127.0.0.1:{port}" in said and "choose another" in said
+
+
+def test_the_coordinators_port(program, up, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = refused(program, "up", "--port", 0, "--coordinator-port", port, "--data", tmp_path / "data")
+        assert f"cannot listen on 127.0.0.1:{port}" in said
+    assert "leave" in refused(program, "up", "--coordinator", "h:1", "--coordinator-port", 0, "--data", tmp_path / "data")
+    started = up("--data", tmp_path / "data", "--coordinator-port", port)
+    assert started.fields["coordinator"] == f"127.0.0.1:{port}"
 
 
 def test_a_directory_that_another_broker_holds(program, up, tmp_path):

@@ -9,7 +9,6 @@ import pathlib
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import client_matrix
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from ports import answers_api_versions, free_port
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -289,22 +289,6 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
     jars = pathlib.Path(os.environ.get("KAFKA_JARS", ROOT / ".cache" / "kafka-jars"))
     assert list(jars.glob("kafka-clients-*.jar")), f"no Kafka jars in {jars}: run `make conformance`"
     return Java(jars, tmp_path_factory.mktemp("classes"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers_api_versions(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
-            return len(connection.recv(10, socket.MSG_WAITALL)) == 10
-    except OSError:
-        return False
 
 
 @pytest.fixture
