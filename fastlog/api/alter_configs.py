@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from fastlog.api.config_changes import SET
+from fastlog.api.config_resources import SET
 from fastlog.api.registry import Api
 from fastlog.errors import InvalidRequest
 from fastlog.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse

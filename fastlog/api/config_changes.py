@@ -10,9 +10,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fastlog.api.config_resources import RESOURCE_BROKER, RESOURCE_TOPIC, broker_of, unsupported
+from fastlog.api import broker_loggers
+from fastlog.api.config_resources import (
+    APPEND,
+    DELETE,
+    RESOURCE_BROKER,
+    RESOURCE_BROKER_LOGGER,
+    RESOURCE_TOPIC,
+    SET,
+    SUBTRACT,
+    Change,
+    broker_of,
+    logging_broker,
+    unsupported,
+)
 from fastlog.api.context import CLUSTER_RESOURCE_NAME, OPERATION_ALTER_CONFIGS, RESOURCE_CLUSTER, RequestContext
 from fastlog.api.context import RESOURCE_TOPIC as ACL_TOPIC
 from fastlog.config import OPTIONS, TOPIC_OPTIONS, Source, parse_dynamic_options, value_text
@@ -39,14 +52,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SET: Final = 0
-DELETE: Final = 1
-APPEND: Final = 2
-SUBTRACT: Final = 3
-
-Change = tuple[str, int, str | None]
-"""(option, operation, value) as a request has it."""
-
 
 class ConfigChanges:
     """Alters the options of topics and brokers."""
@@ -70,6 +75,9 @@ class ConfigChanges:
         With `replaces` the changes are all that is left of its options.
         """
         try:
+            if resource[0] == RESOURCE_BROKER_LOGGER:
+                self._alter_levels(context, resource[1], changes, replaces=replaces, validate_only=validate_only)
+                return None
             entity, before = self._find(context, *resource)
             if len({name for name, _, _ in changes}) < len(changes):
                 raise InvalidRequest("An option is named more than once.")
@@ -87,6 +95,16 @@ class ConfigChanges:
             logger.exception("altering options of %s failed", resource)
             return UnknownServerError()
         return None
+
+    def _alter_levels(
+        self, context: RequestContext, name: str, changes: Collection[Change], *, replaces: bool, validate_only: bool
+    ) -> None:
+        if not context.authorize(OPERATION_ALTER_CONFIGS, RESOURCE_CLUSTER, CLUSTER_RESOURCE_NAME):
+            raise ClusterAuthorizationFailed
+        logging_broker(name, self._options.config.broker_id)
+        if replaces:
+            raise InvalidRequest("Log levels are altered one by one: by IncrementalAlterConfigs.")
+        broker_loggers.alter(changes, validate_only=validate_only)
 
     def _find(self, context: RequestContext, resource_type: int, name: str) -> tuple[Entity, Mapping[str, str]]:
         """Return what a resource is, and the options of its own that it has now."""

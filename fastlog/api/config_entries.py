@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
     name: str
     value: str | None
-    source: Source
+    source: int
     synonyms: tuple[Synonym, ...]
     is_read_only: bool
     type: int

@@ -15,8 +15,15 @@ RESOURCE_BROKER_LOGGER: Final = 8
 RESOURCE_CLIENT_METRICS: Final = 16
 RESOURCE_GROUP: Final = 32
 
+SET: Final = 0
+DELETE: Final = 1
+APPEND: Final = 2
+SUBTRACT: Final = 3
+
+Change = tuple[str, int, str | None]
+"""(option, operation, value): what becomes of one option, as a request has it."""
+
 _WITHOUT_OPTIONS: Final = {
-    RESOURCE_BROKER_LOGGER: "log levels are not changed while a broker runs",
     RESOURCE_CLIENT_METRICS: "client metrics are not built",
     RESOURCE_GROUP: "groups have no options of their own",
 }
@@ -31,6 +38,12 @@ def broker_of(name: str, own_id: int) -> int | None:
     if int(name) != own_id:
         raise InvalidRequest(f"This is broker {own_id}, and options of broker {name} were asked for: ask that one.")
     return own_id
+
+
+def logging_broker(name: str, own_id: int) -> None:
+    """Raise InvalidRequest for a resource of type BROKER_LOGGER that is not this broker."""
+    if broker_of(name, own_id) is None:
+        raise InvalidRequest("Log levels are a single broker's: name it by its id.")
 
 
 def unsupported(resource_type: int) -> InvalidRequest:

@@ -2,16 +2,24 @@
 
 Versions 1-4. 1: sources and synonyms (KIP-226). 2: throttling answers first (KIP-219). 3: types and documentation. 4: flexible.
 
-Resources are topics, this broker by its id, and all brokers by the empty name (their dynamic options alone). Options that fastlog
-does not honour are not told: see `config`. No option is a secret as yet.
+Resources are topics, this broker by its id, all brokers by the empty name (their dynamic options alone), and a broker's loggers.
+Options that fastlog does not honour are not told: see `config`. No option is a secret as yet.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastlog.api import broker_loggers
 from fastlog.api.config_entries import Entry, broker_entries, cluster_entries, topic_entries
-from fastlog.api.config_resources import RESOURCE_BROKER, RESOURCE_TOPIC, broker_of, unsupported
+from fastlog.api.config_resources import (
+    RESOURCE_BROKER,
+    RESOURCE_BROKER_LOGGER,
+    RESOURCE_TOPIC,
+    broker_of,
+    logging_broker,
+    unsupported,
+)
 from fastlog.api.context import CLUSTER_RESOURCE_NAME, OPERATION_DESCRIBE_CONFIGS, RESOURCE_CLUSTER, RequestContext
 from fastlog.api.context import RESOURCE_TOPIC as ACL_TOPIC
 from fastlog.api.registry import Api
@@ -70,9 +78,15 @@ class DescribeConfigsHandler:
             if topic is None:
                 raise UnknownTopicOrPartition(f"Topic '{name}' does not exist.")
             return topic_entries(config, topic.config)
-        if resource_type == RESOURCE_BROKER:
+        if resource_type in (RESOURCE_BROKER, RESOURCE_BROKER_LOGGER):
             if not context.authorize(OPERATION_DESCRIBE_CONFIGS, RESOURCE_CLUSTER, CLUSTER_RESOURCE_NAME):
                 raise ClusterAuthorizationFailed
+            if resource_type == RESOURCE_BROKER_LOGGER:
+                logging_broker(name, config.broker_id)
+                return [
+                    Entry(logger, level, broker_loggers.SOURCE, (), is_read_only=False, type=0, doc="")
+                    for logger, level in broker_loggers.levels().items()
+                ]
             is_one = broker_of(name, config.broker_id) is not None
             return broker_entries(config) if is_one else cluster_entries(config)
         raise unsupported(resource_type)

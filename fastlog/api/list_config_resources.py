@@ -29,7 +29,7 @@ Resource = ListConfigResourcesResponse.ConfigResource
 
 
 class ListConfigResourcesHandler:
-    """Lists topics and brokers."""
+    """Lists topics, brokers and their loggers."""
 
     def __init__(self, view: ClusterView) -> None:
         self._view = view
@@ -47,8 +47,9 @@ class ListConfigResourcesHandler:
             raise UnsupportedVersion
         image = self._view.image
         resources = []
-        if RESOURCE_BROKER in wanted:
-            resources += [Resource(resource_name=str(broker), resource_type=RESOURCE_BROKER) for broker in image.brokers]
+        for kind in (RESOURCE_BROKER_LOGGER, RESOURCE_BROKER):
+            if kind in wanted:
+                resources += [Resource(resource_name=str(broker), resource_type=kind) for broker in image.brokers]
         if RESOURCE_TOPIC in wanted:
             resources += [Resource(resource_name=topic, resource_type=RESOURCE_TOPIC) for topic in sorted(image.topics)]
         return ListConfigResourcesResponse(throttle_time_ms=context.throttle("request", 1), config_resources=resources)

@@ -1,5 +1,7 @@
 """Options altered by clients. Error codes are those with which Kafka 4.3.1 answered the same requests."""
 
+import logging
+
 import pytest
 
 from fastlog.coordinator.tree import Create, SetData
@@ -9,7 +11,7 @@ from fastlog.wire.messages.create_topics import CreateTopicsRequest
 from fastlog.wire.messages.describe_configs import DescribeConfigsRequest
 from fastlog.wire.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, LOGGER = 2, 4, 8
 SET, DELETE, APPEND, SUBTRACT = range(4)
 
 
@@ -149,7 +151,14 @@ def test_a_list_is_appended_to_and_subtracted_from(broker):
         (BROKER, "7", [("log.retention.ms", SET, "1")], 42),
         (BROKER, "x", [("log.retention.ms", SET, "1")], 42),
         (0, "x", [("log.retention.ms", SET, "1")], 42),
-        (8, "1", [("root", SET, "INFO")], 42),
+        (LOGGER, "1", [("fastlog.nope", SET, "INFO")], 40),
+        (LOGGER, "1", [("concurrent.futures", SET, "INFO")], 40),
+        (LOGGER, "1", [("fastlog.storage", SET, "LOUD")], 40),
+        (LOGGER, "1", [("fastlog.storage", SET, None)], 40),
+        (LOGGER, "1", [("fastlog.storage", APPEND, "INFO")], 42),
+        (LOGGER, "1", [("root", DELETE, None)], 42),
+        (LOGGER, "7", [("root", SET, "INFO")], 42),
+        (LOGGER, "", [("root", SET, "INFO")], 42),
         (16, "x", [("match", SET, "")], 42),
         (32, "x", [("consumer.session.timeout.ms", SET, "1")], 42),
         (99, "x", [], 42),
@@ -293,6 +302,35 @@ def test_two_clients_at_once_both_have_their_way(broker):
     assert [broker.wait(answer).responses[0].error_code for answer in answers] == [0, 0, 0]
     config = log_config(broker)
     assert (config.retention_ms, config.segment_ms, config.flush_ms) == (7, 7, 7)
+
+
+def test_log_levels(broker, levels_afterwards):
+    assert increment(broker, LOGGER, "1", ("fastlog.storage", SET, "DEBUG"), ("root", SET, "ERROR")) == DONE
+    assert logging.getLogger("fastlog.storage").level == logging.DEBUG
+    assert described(broker, LOGGER, "1", "fastlog.storage") == ("DEBUG", 6, [])
+    assert described(broker, LOGGER, "1", "root") == ("ERROR", 6, [])
+    assert increment(broker, LOGGER, "1", ("fastlog.storage", DELETE, None)) == DONE
+    assert described(broker, LOGGER, "1", "fastlog.storage") == ("ERROR", 6, [])
+    for level in ("TRACE", "INFO", "WARN", "FATAL"):
+        assert increment(broker, LOGGER, "1", ("fastlog.storage", SET, level)) == DONE
+        assert described(broker, LOGGER, "1", "fastlog.storage")[0] == level
+    assert increment(broker, LOGGER, "1", ("fastlog.storage", SET, "INFO"), validate_only=True) == DONE
+    assert increment(broker, LOGGER, "1", ("fastlog.storage", SET, "INFO"), ("nope", SET, "INFO"))[0] == 40
+    assert replace(broker, LOGGER, "1", ("fastlog.storage", "INFO"))[0] == 42
+    assert described(broker, LOGGER, "1", "fastlog.storage")[0] == "FATAL"
+
+
+@pytest.fixture
+def levels_afterwards():
+    """Give the loggers back the levels that they have now."""
+    loggers = [logging.getLogger(), logging.getLogger("fastlog.storage")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+RESOURCES = ((TOPIC, "t"), (TOPIC, "nope"), (BROKER, "1"), (LOGGER, "1"))
 
 
 class Nobody:

@@ -124,6 +124,8 @@ def test_every_version(broker, version):
         (0, "x", 42),
         (3, "x", 42),
         (99, "x", 42),
+        (BROKER_LOGGER, "", 42),
+        (BROKER_LOGGER, "7", 42),
         (GROUP, "", 42),
         (CLIENT_METRICS, "", 42),
     ],
@@ -159,7 +161,8 @@ def test_resources_are_listed(broker):
         answer = broker.call(ListConfigResourcesRequest(resource_types=list(types)), version)
         return answer.error_code, [(one.resource_type, one.resource_name) for one in answer.config_resources]
 
-    assert listed() == (0, [(BROKER, "1"), (TOPIC, "t"), (TOPIC, "u")])
+    assert listed() == (0, [(BROKER_LOGGER, "1"), (BROKER, "1"), (TOPIC, "t"), (TOPIC, "u")])
+    assert listed(BROKER_LOGGER) == (0, [(BROKER_LOGGER, "1")])
     assert listed(TOPIC) == (0, [(TOPIC, "t"), (TOPIC, "u")])
     assert listed(BROKER) == (0, [(BROKER, "1")])
     assert listed(CLIENT_METRICS, GROUP) == (0, [])
