@@ -18,7 +18,7 @@ from fastlog.errors import UsageError
 from fastlog.properties import parse_properties
 
 Value = int | bool | str | tuple[str, ...] | None
-Kind = Literal["int", "long", "boolean", "string", "list"]
+Kind = Literal["short", "int", "long", "boolean", "string", "list"]
 Dynamic = Literal["no", "broker", "cluster"]
 """Who may change an option while the broker runs: nobody, for one broker, or for all at once (Kafka's update modes)."""
 
@@ -38,7 +38,7 @@ class Source(enum.IntEnum):
 
 INT_MAX: Final = (1 << 31) - 1
 LONG_MAX: Final = (1 << 63) - 1
-_RANGES: Final = {"int": (-INT_MAX - 1, INT_MAX), "long": (-LONG_MAX - 1, LONG_MAX)}
+_RANGES: Final = {"short": (-32_768, 32_767), "int": (-INT_MAX - 1, INT_MAX), "long": (-LONG_MAX - 1, LONG_MAX)}
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _MS_PER_MINUTE: Final = 60_000
 _MS_PER_HOUR: Final = 3_600_000
@@ -212,6 +212,23 @@ OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in (
     # -- idempotent producers -----------------------------------------------------------------------------------------------
     Option("producer.id.expiration.ms", "int", 86_400_000, "A producer's sequences are forgotten after so long without a batch.",
            unit="ms", low=1, dynamic="cluster"),
+    # -- consumer groups ----------------------------------------------------------------------------------------------------
+    Option("group.min.session.timeout.ms", "int", 6_000, "Least time unheard of before a member is taken for dead.",
+           unit="ms"),
+    Option("group.max.session.timeout.ms", "int", 1_800_000, "Most time of that kind.", unit="ms"),
+    Option("group.initial.rebalance.delay.ms", "int", 3_000, "How long the first rebalance of an empty group waits for more "
+           "members. `fastlog up` sets 0.", unit="ms", low=0),
+    Option("group.max.size", "int", 10_000, "Most members of a group. Kafka has no limit.", low=1),
+    Option("offset.metadata.max.bytes", "int", 4096, "Longest text that may go with a committed offset.", unit="bytes"),
+    Option("offsets.commit.timeout.ms", "int", 5_000, "A commit that is not acknowledged in this time fails.", unit="ms", low=1),
+    Option("offsets.retention.minutes", "int", 10_080, "Offsets go so long after their group stood empty, or, of consumers that "
+           "assign partitions to themselves, after their commit.", unit="minutes", low=1),
+    Option("offsets.retention.check.interval.ms", "long", 600_000, "How often that is looked at.", unit="ms", low=1),
+    Option("offsets.topic.num.partitions", "int", 50, "Partitions of __consumer_offsets, when it is made. `fastlog up` sets 16.",
+           low=1),
+    Option("offsets.topic.replication.factor", "short", 1, "Replicas of __consumer_offsets, when made. Kafka's default is 3.",
+           low=1),
+    Option("offsets.topic.segment.bytes", "int", 100 * _MIB, "Size of its segments, when it is made.", unit="bytes", low=1),
 )}
 
 _COMPACTION: Final = "compaction is not built yet"
@@ -231,7 +248,10 @@ REFUSED: Final[Mapping[str, str]] = {name: reason for reason, names in (
      "replica. num.replica. inter.broker. leader. follower. controlled.shutdown. broker.rack eligible.leader.replicas.enable "
      "auto.leader.rebalance.enable unclean.leader.election.interval.ms socket.connection.setup. request.timeout.ms "
      "log.dir.failure.timeout.ms"),
-    ("consumer groups are not built yet", "group. offsets. offset.metadata.max.bytes share."),
+    ("groups of the newer protocols are not built yet",
+     "group.consumer. group.share. group.streams. group.coordinator.rebalance.protocols share."),
+    ("groups need no threads, buffers and batches of their own", "group.coordinator. offsets.load.buffer.size"),
+    ("the records of __consumer_offsets are written uncompressed", "offsets.topic.compression.codec"),
     ("transactions are not built yet", "transaction. transactional.id.expiration.ms add.partitions.to.txn."),
     (_COMPACTION, "log.cleaner. delete.retention.ms min.cleanable.dirty.ratio min.compaction.lag.ms max.compaction.lag.ms"),
     ("there is no tiered storage", "remote. log.local. local."),

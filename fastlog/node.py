@@ -35,6 +35,7 @@ from fastlog.api.describe_producers import DescribeProducersHandler
 from fastlog.api.describe_topic_partitions import DescribeTopicPartitionsHandler
 from fastlog.api.fetch import FetchHandler
 from fastlog.api.fetch_sessions import FetchSessions
+from fastlog.api.group_apis import group_apis
 from fastlog.api.incremental_alter_configs import IncrementalAlterConfigsHandler
 from fastlog.api.init_producer_id import InitProducerIdHandler
 from fastlog.api.list_config_resources import ListConfigResourcesHandler
@@ -57,6 +58,10 @@ from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
 from fastlog.errors import FastlogError, UsageError
+from fastlog.groups import classic
+from fastlog.groups.appender import Appender
+from fastlog.groups.coordinator import GroupCoordinator, GroupOptions
+from fastlog.groups.topic import OffsetsTopic, OffsetsTopicOptions
 from fastlog.metadata import layout, registration
 from fastlog.metadata.broker_options import BrokerOptions
 from fastlog.metadata.config_store import ConfigStore
@@ -78,6 +83,7 @@ logger = logging.getLogger(__name__)
 
 COORDINATOR_DIRECTORY: Final = "coordinator"
 DEFAULT_COORDINATOR_PORT: Final = 2181
+_MS_PER_MINUTE: Final = 60_000
 _UNROUTABLE: Final = ("0.0.0.0", "::")
 
 Flow = Generator[Pending[Any], Any, None]
@@ -126,6 +132,7 @@ class Node:
         self._remote: RemoteClient | None = None
         self._driver: ControllerDriver | None = None
         self._server: Server | None = None
+        self._groups: GroupCoordinator | None = None
         self._starting: Flow | None = None
         self._stopping: Pending[None] | None = None
         self._store: ConfigStore | None = None
@@ -226,6 +233,11 @@ class Node:
             config.integer("max.incremental.fetch.session.cache.slots"),
         )
         produce = ProduceHandler(partitions, view, parked_produces, self._topic_metrics)
+        appender = Appender(reactor, config.integer("offsets.commit.timeout.ms"))
+        offsets_topic = OffsetsTopic(reactor, view, planner, driver, _offsets_topic_options(config))
+        groups = self._groups = GroupCoordinator(
+            reactor, environment.random, view, partitions, appender, _group_options(config), self.metrics
+        )
         registry = Registry()
         for handler in (
             produce,
@@ -249,6 +261,8 @@ class Node:
             ListConfigResourcesHandler(view),
         ):
             registry.add(handler.api())
+        for api in group_apis(reactor, view, groups, offsets_topic):
+            registry.add(api)
         server = self._server = Server(reactor, environment.network, registry, self.metrics, _limits(config), accepting=False)
 
         def options_changed(config: Config) -> None:
@@ -260,6 +274,7 @@ class Node:
         for hook in (
             self.logs.commit_staged,
             produce.answer_staged,
+            appender.settle,
             parked_produces.wake,
             parked_fetches.wake,
             self._server.flush,
@@ -411,6 +426,8 @@ class Node:
         return self._stopping
 
     def _stop(self) -> Flow:
+        if self._groups is not None:
+            self._groups.close()
         if self._server is not None:
             self.logs.commit_staged()
             self._server.flush()
@@ -437,6 +454,8 @@ class Node:
         """Undo a start that failed or is broken off: nothing stays locked, bound or open."""
         if self._starting is not None:
             self._starting.close()
+        if self._groups is not None:
+            self._groups.close()
         if self._server is not None:
             self._server.close()
         if self._store is not None:
@@ -498,6 +517,28 @@ def _limits(config: Config) -> Limits:
     )
 
 
+def _group_options(config: Config) -> GroupOptions:
+    return GroupOptions(
+        min_session_timeout_ms=config.integer("group.min.session.timeout.ms"),
+        max_session_timeout_ms=config.integer("group.max.session.timeout.ms"),
+        limits=classic.Limits(
+            max_size=config.integer("group.max.size"),
+            initial_rebalance_delay_ms=config.integer("group.initial.rebalance.delay.ms"),
+        ),
+        max_metadata_bytes=config.integer("offset.metadata.max.bytes"),
+        retention_ms=config.integer("offsets.retention.minutes") * _MS_PER_MINUTE,
+        retention_check_interval_ms=config.integer("offsets.retention.check.interval.ms"),
+    )
+
+
+def _offsets_topic_options(config: Config) -> OffsetsTopicOptions:
+    return OffsetsTopicOptions(
+        partitions=config.integer("offsets.topic.num.partitions"),
+        replication_factor=config.integer("offsets.topic.replication.factor"),
+        segment_bytes=config.integer("offsets.topic.segment.bytes"),
+    )
+
+
 def _storage_config(config: Config) -> StorageConfig:
     return StorageConfig(
         log_dirs=config.log_directories,
@@ -534,6 +575,8 @@ def run_up(options: UpOptions) -> int:
             Setting("listeners", f"PLAINTEXT://{host}:{options.port}", where),
             Setting("log.dirs", os.path.join(options.data, "broker-1"), where),
             *([] if options.coordinator is None else [Setting("zookeeper.connect", options.coordinator, "--coordinator")]),
+            Setting("group.initial.rebalance.delay.ms", "0", where),
+            Setting("offsets.topic.num.partitions", "16", where),
             *options.settings,
         ]
     )

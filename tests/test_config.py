@@ -24,6 +24,8 @@ OWN_DEFAULTS = {  # each of them explained in the option's doc line
     "socket.receive.buffer.bytes",
     "socket.send.buffer.bytes",
     "log.dir",
+    "group.max.size",
+    "offsets.topic.replication.factor",
 }
 
 

@@ -18,7 +18,7 @@ from fastlog.replication.topic_options import honoured
 if TYPE_CHECKING:
     from fastlog.config import Config
 
-_TYPES: Final = {"boolean": 1, "string": 2, "int": 3, "long": 5, "list": 7}
+_TYPES: Final = {"boolean": 1, "string": 2, "int": 3, "short": 4, "long": 5, "list": 7}
 _KAFKA_KINDS: Final = {"log.dir": "list", "listener.security.protocol.map": "string"}
 """Where Kafka tells another type than the one that an option has here."""
 

@@ -20,7 +20,9 @@ from fastlog.errors import UnknownTopicOrPartition, UsageError
 if TYPE_CHECKING:
     from fastlog._core import Record
     from fastlog.client.blocking import BlockingConsumer, Client
-    from fastlog.client.consumer import Fetched, TopicPartition
+    from fastlog.client.cluster import Topic
+    from fastlog.client.consumer import Consumer, Fetched, TopicPartition
+    from fastlog.client.member import Member
 
 BEGINNING: Final = "beginning"
 END: Final = "end"
@@ -31,6 +33,7 @@ END: Final = "end"
 @click.option("--partition", "partitions", type=click.IntRange(min=0), multiple=True, help="Only this one; any number of times.")
 @click.option("--offset", metavar="N|beginning|end", help="Where to begin in each partition.  [default: beginning]")
 @click.option("--time", "time", metavar="WHEN", help="Begin at the first record of this time: ISO 8601, or ms since 1970.")
+@click.option("--group", "group_id", metavar="NAME", help="Share the topic with the others of this group, and go on where it is.")
 @click.option("--max", "max_count", type=click.IntRange(min=0), metavar="N", help="Stop after so many records.")
 @click.option("--exit-at-end", is_flag=True, help="Stop at the end that each partition has now.")
 @click.option("--offsets", "with_offsets", is_flag=True, help="Print partition and offset before each record.")
@@ -52,6 +55,7 @@ def command(
     partitions: tuple[int, ...],
     offset: str | None,
     time: str | None,
+    group_id: str | None,
     max_count: int | None,
     exit_at_end: bool,
     with_offsets: bool,
@@ -66,7 +70,8 @@ def command(
 ) -> None:
     """Print the records of TOPIC as they come, until it is interrupted (or --max, or --exit-at-end).
 
-    Within a partition they come in order. In JSON, bytes that are not UTF-8 are given as {"base64": ...}.
+    Within a partition they come in order. In JSON, bytes that are not UTF-8 are given as {"base64": ...}. As a member of a
+    group it begins where the group has committed, else at --offset, and commits what it has printed.
     """
     fields = with_offsets or timestamps or headers or keys
     if raw and (fields or as_json or key_separator is not None or separator is not None):
@@ -80,15 +85,20 @@ def command(
     line = _json_line if as_json else _field_line(with_offsets, timestamps, headers, keys, between, end)
     is_joined = not (as_json or with_offsets or timestamps or headers)
     begin = _begin(offset, time)
+    if group_id is not None and (partitions or time is not None or begin[0] == "offset"):
+        raise UsageError("--group shares the partitions, and says where to begin: leave out --partition, --time and --offset N")
 
     from fastlog.client.blocking import Client  # noqa: PLC0415
 
     with Client(bootstrap) as client:
-        consumer = _open(client, topic, partitions, begin)
         out = sys.stdout.buffer
         left = -1 if max_count is None else max_count
         if left == 0:
             return
+        if group_id is not None:
+            _consume_as_member(client, group_id, topic, begin[1], line, left, exit_at_end)
+            return
+        consumer = _open(client, topic, partitions, begin)
         for fetched in consumer.batches(stop_at_end=exit_at_end):
             if is_joined:
                 text, count = fetched.join(left, end, between if keys else None)
@@ -101,6 +111,55 @@ def command(
             if left == 0:
                 break
         out.flush()
+
+
+def _consume_as_member(
+    client: Client,
+    group_id: str,
+    topic: str,
+    begin: int,
+    line: Callable[[Fetched, Record], bytes],
+    left: int,
+    exit_at_end: bool,
+) -> None:
+    """Print what the group's other members don't get; leave the group at the end, whatever ends it."""
+    from fastlog.client.consumer import Consumer  # noqa: PLC0415
+    from fastlog.client.groups import Groups  # noqa: PLC0415
+    from fastlog.client.member import Member  # noqa: PLC0415
+
+    _known_topic(client, topic)
+    consumer = Consumer(client.cluster)
+    member = Member(client.cluster, Groups(client.cluster), consumer, group_id, [topic], begin=begin)
+    running = member.run()
+    out = sys.stdout.buffer
+    try:
+        while left:
+            ready = consumer.ready()
+            while not ready.done and not running.done and not (exit_at_end and _is_at_end(consumer, member)):
+                client.reactor.run_turn()
+            if running.done:
+                running.result()
+            if not ready.done:
+                break
+            for fetched in consumer.poll():
+                next_offset = fetched.batch.last_offset + 1
+                for record in fetched.records():
+                    out.write(line(fetched, record))
+                    left -= 1 if left > 0 else 0
+                    if left == 0:
+                        next_offset = record.offset + 1
+                        break
+                member.done(fetched.topic, fetched.partition, next_offset)
+                if left == 0:
+                    break
+            out.flush()
+    finally:
+        client.wait(member.leave())
+
+
+def _is_at_end(consumer: Consumer, member: Member) -> bool:
+    """Tell whether all that the member owns has been handed out up to its end."""
+    return bool(member.owned) and all(0 <= consumer.high_watermark(*where) <= consumer.position(*where) for where in member.owned)
 
 
 def _begin(offset: str | None, time: str | None) -> tuple[str, int]:
@@ -124,11 +183,15 @@ def _begin(offset: str | None, time: str | None) -> tuple[str, int]:
     return "offset", int(offset)
 
 
-def _open(client: Client, topic: str, partitions: Iterable[int], begin: tuple[str, int]) -> BlockingConsumer:
+def _known_topic(client: Client, topic: str) -> Topic:
     try:
-        known = client.wait(client.cluster.topic(topic))
+        return client.wait(client.cluster.topic(topic))
     except UnknownTopicOrPartition:
         raise UnknownTopicOrPartition(f"no such topic: {topic}") from None
+
+
+def _open(client: Client, topic: str, partitions: Iterable[int], begin: tuple[str, int]) -> BlockingConsumer:
+    known = _known_topic(client, topic)
     chosen = list(dict.fromkeys(partitions)) or list(range(len(known.leaders)))
     for partition in chosen:
         if partition >= len(known.leaders):

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "broker": "Run a broker from a server.properties file.",
     "coordinator": "Run a coordinator alone: a ZooKeeper for any client.",
     "topic": "Create, list, describe, alter and delete topics.",
+    "group": "List, describe, reset and delete consumer groups.",
     "produce": "Send lines, or whole files, to a topic.",
     "consume": "Print the records of a topic.",
     "dump": "Print what is in the files of a data directory, and what is wrong with them.",

@@ -20,11 +20,21 @@ SPOKEN: Final[Mapping[int, tuple[int, int]]] = {
     1: (4, 17),  # Fetch
     2: (1, 8),  # ListOffsets
     3: (1, 12),  # Metadata
+    8: (2, 9),  # OffsetCommit
+    9: (8, 9),  # OffsetFetch: several groups at once
+    10: (4, 5),  # FindCoordinator: several keys at once
+    11: (5, 9),  # JoinGroup
+    12: (3, 4),  # Heartbeat
+    13: (3, 5),  # LeaveGroup: several members at once
+    14: (3, 5),  # SyncGroup
+    15: (5, 6),  # DescribeGroups
+    16: (4, 5),  # ListGroups: with states
     19: (2, 7),  # CreateTopics
     20: (1, 5),  # DeleteTopics: a list of names; 6 has structures
     22: (0, 4),  # InitProducerId
     32: (1, 4),  # DescribeConfigs
     37: (0, 3),  # CreatePartitions
+    42: (1, 2),  # DeleteGroups
     44: (0, 1),  # IncrementalAlterConfigs
     60: (0, 1),  # DescribeCluster
 }

@@ -1,0 +1,226 @@
+"""A member of a group: it joins, shares topics with the others, reads what it owns, commits, and leaves.
+
+A flow on the reactor: join, sync, read from what is committed, heartbeats; when the others rebalance it commits what was handed
+out and joins again. Only the end of what a caller has said to be `done` with is committed, so nothing is lost when it ends
+halfway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from fastlog.client.assignments import (
+    TopicPartition,
+    assign_ranges,
+    decode_assignment,
+    decode_subscription,
+    encode_assignment,
+    encode_subscription,
+)
+from fastlog.client.consumer import EARLIEST
+from fastlog.errors import (
+    FencedInstanceId,
+    IllegalGeneration,
+    KafkaError,
+    MemberIdRequired,
+    RebalanceInProgress,
+    UnknownMemberId,
+    error_for_code,
+)
+from fastlog.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
+from fastlog.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
+from fastlog.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse
+from fastlog.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+
+if TYPE_CHECKING:
+    from fastlog.client.cluster import Cluster
+    from fastlog.client.consumer import Consumer
+    from fastlog.client.groups import Groups
+    from fastlog.env.reactor import Flow, Pending
+
+PROTOCOL_TYPE: Final = "consumer"
+RANGE: Final = "range"
+HEARTBEATS_PER_SESSION: Final = 10
+EXTRA_TIMEOUT_MS: Final = 5_000
+_OUT: Final = (UnknownMemberId, IllegalGeneration, RebalanceInProgress)
+"""What says that the generation is over, and the member has to join again."""
+
+
+class Member:
+    """One member, reading through a consumer that it assigns."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        groups: Groups,
+        consumer: Consumer,
+        group_id: str,
+        topics: Sequence[str],
+        *,
+        session_timeout_ms: int = 10_000,
+        rebalance_timeout_ms: int = 60_000,
+        begin: int = EARLIEST,
+    ) -> None:
+        """`begin` is where to read a partition for which nothing is committed: EARLIEST or LATEST."""
+        self.member_id = ""
+        self.generation = -1
+        self.owned: tuple[TopicPartition, ...] = ()
+        self._cluster = cluster
+        self._groups = groups
+        self._consumer = consumer
+        self._group_id = group_id
+        self._topics = list(topics)
+        self._session_timeout_ms = session_timeout_ms
+        self._rebalance_timeout_ms = rebalance_timeout_ms
+        self._begin = begin
+        self._done: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._is_leaving = False
+
+    def run(self) -> Pending[None]:
+        """Take part until `leave`; fails with what cannot be tried again."""
+        return self._cluster.reactor.spawn(self._run())
+
+    def done(self, topic: str, partition: int, next_offset: int) -> None:
+        """All below an offset has been dealt with: it is committed with the next heartbeat, or before a rebalance."""
+        if (topic, partition) in self.owned:
+            self._done[topic, partition] = next_offset
+
+    def leave(self) -> Pending[None]:
+        """Commit what is done, and leave the group."""
+        self._is_leaving = True
+        return self._cluster.reactor.spawn(self._leave())
+
+    def _run(self) -> Flow[None]:
+        while not self._is_leaving:
+            try:
+                yield from self._join()
+                while not self._is_leaving:
+                    yield self._cluster.sleep(self._session_timeout_ms / HEARTBEATS_PER_SESSION)
+                    if not self._is_leaving:
+                        yield from self._commit()
+                        yield from self._heartbeat()
+            except UnknownMemberId:
+                self.member_id = ""
+            except RebalanceInProgress:
+                yield from self._commit_before_rebalance()
+            except IllegalGeneration:
+                pass
+            self._forget_assignment()
+
+    def _forget_assignment(self) -> None:
+        if not self._is_leaving:
+            self.owned = ()
+            self._done.clear()
+            self._consumer.assign({})
+
+    def _join(self) -> Flow[None]:
+        joined: JoinGroupResponse = yield self._ask_join()
+        if joined.error_code == MemberIdRequired.code:
+            self.member_id = joined.member_id
+            joined = yield self._ask_join()
+        if joined.error_code:
+            raise error_for_code(joined.error_code)
+        self.member_id, self.generation = joined.member_id, joined.generation_id
+        assignments: dict[str, list[TopicPartition]] = {}
+        if joined.leader == joined.member_id:
+            wanted = {one.member_id: decode_subscription(bytes(one.metadata)) for one in joined.members}
+            counts: dict[str, int] = {}
+            for topic in dict.fromkeys(topic for topics in wanted.values() for topic in topics):
+                known = yield self._cluster.topic(topic)
+                counts[topic] = len(known.leaders)
+            assignments = assign_ranges(wanted, counts)
+        owned = decode_assignment((yield self._ask_sync(assignments)))
+        yield from self._begin_reading(owned)
+
+    def _ask_join(self) -> Pending[JoinGroupResponse]:
+        def request() -> JoinGroupRequest:
+            return JoinGroupRequest(
+                group_id=self._group_id,
+                member_id=self.member_id,
+                session_timeout_ms=self._session_timeout_ms,
+                rebalance_timeout_ms=self._rebalance_timeout_ms,
+                protocol_type=PROTOCOL_TYPE,
+                protocols=[JoinGroupRequest.JoinGroupRequestProtocol(name=RANGE, metadata=encode_subscription(self._topics))],
+            )
+
+        def result(answer: JoinGroupResponse) -> JoinGroupResponse:
+            error = error_for_code(answer.error_code) if answer.error_code else None
+            if error is not None and error.retriable:
+                raise error
+            return answer
+
+        timeout_ms = self._rebalance_timeout_ms + EXTRA_TIMEOUT_MS
+        return self._groups.ask(self._group_id, request, JoinGroupResponse, result, timeout_ms=timeout_ms)
+
+    def _ask_sync(self, assignments: Mapping[str, Sequence[TopicPartition]]) -> Pending[bytes]:
+        def request() -> SyncGroupRequest:
+            return SyncGroupRequest(
+                group_id=self._group_id,
+                generation_id=self.generation,
+                member_id=self.member_id,
+                protocol_type=PROTOCOL_TYPE,
+                protocol_name=RANGE,
+                assignments=[
+                    SyncGroupRequest.SyncGroupRequestAssignment(member_id=one, assignment=encode_assignment(owned))
+                    for one, owned in assignments.items()
+                ],
+            )
+
+        def result(answer: SyncGroupResponse) -> bytes:
+            if answer.error_code:
+                raise error_for_code(answer.error_code)
+            return bytes(answer.assignment)
+
+        timeout_ms = self._rebalance_timeout_ms + EXTRA_TIMEOUT_MS
+        return self._groups.ask(self._group_id, request, SyncGroupResponse, result, timeout_ms=timeout_ms)
+
+    def _begin_reading(self, owned: Sequence[TopicPartition]) -> Flow[None]:
+        committed: dict[TopicPartition, int] = yield self._groups.offsets(self._group_id)
+        known = {where: committed[where] for where in owned if committed.get(where, -1) >= 0}
+        unknown = dict.fromkeys((where for where in owned if where not in known), self._begin)
+        for topic in dict.fromkeys(topic for topic, _ in owned):
+            yield self._cluster.topic(topic)
+        found: dict[TopicPartition, int] = (yield self._consumer.offsets(unknown)) if unknown else {}
+        self.owned = tuple(owned)
+        self._committed = dict(known)
+        self._done.clear()
+        self._consumer.assign({where: known.get(where, found.get(where, 0)) for where in owned})
+
+    def _heartbeat(self) -> Flow[None]:
+        def request() -> HeartbeatRequest:
+            return HeartbeatRequest(group_id=self._group_id, member_id=self.member_id, generation_id=self.generation)
+
+        def result(answer: HeartbeatResponse) -> None:
+            if answer.error_code:
+                raise error_for_code(answer.error_code)
+
+        yield self._groups.ask(self._group_id, request, HeartbeatResponse, result)
+
+    def _commit(self) -> Flow[None]:
+        changed = {where: offset for where, offset in self._done.items() if self._committed.get(where) != offset}
+        if changed:
+            yield self._groups.commit(self._group_id, changed, member_id=self.member_id, generation=self.generation)
+            self._committed.update(changed)
+
+    def _commit_before_rebalance(self) -> Flow[None]:
+        """Commit in the generation that ends; what fails is read again by whoever owns it next."""
+        try:
+            yield from self._commit()
+        except (*_OUT, FencedInstanceId):
+            pass
+
+    def _leave(self) -> Flow[None]:
+        if not self.member_id:
+            return
+        try:
+            yield from self._commit()
+            identity = LeaveGroupRequest.MemberIdentity(member_id=self.member_id)
+
+            def request() -> LeaveGroupRequest:
+                return LeaveGroupRequest(group_id=self._group_id, members=[identity])
+
+            yield self._groups.ask(self._group_id, request, LeaveGroupResponse, lambda answer: None, tries=1)
+        except KafkaError:
+            pass  # its session ends without it

@@ -1,0 +1,425 @@
+"""The eleven APIs of groups, asked over the wire of a whole broker on a simulated machine."""
+
+import struct
+
+import pytest
+
+from fastlog import errors
+from fastlog.errors import error_class
+from fastlog.groups.topic import OFFSETS_TOPIC, java_hash, partition_of
+from fastlog.wire.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
+from fastlog.wire.messages.create_topics import CreateTopicsRequest
+from fastlog.wire.messages.delete_groups import DeleteGroupsRequest
+from fastlog.wire.messages.delete_topics import DeleteTopicsRequest
+from fastlog.wire.messages.describe_groups import DescribeGroupsRequest
+from fastlog.wire.messages.find_coordinator import FindCoordinatorRequest
+from fastlog.wire.messages.heartbeat import HeartbeatRequest
+from fastlog.wire.messages.join_group import JoinGroupRequest
+from fastlog.wire.messages.leave_group import LeaveGroupRequest
+from fastlog.wire.messages.list_groups import ListGroupsRequest
+from fastlog.wire.messages.offset_commit import OffsetCommitRequest
+from fastlog.wire.messages.offset_delete import OffsetDeleteRequest
+from fastlog.wire.messages.offset_fetch import OffsetFetchRequest
+from fastlog.wire.messages.sync_group import SyncGroupRequest
+
+OPTIONS = {"group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "4"}
+MEMBER_ID_REQUIRED = errors.MemberIdRequired.code
+
+
+def subscription(*topics):
+    return struct.pack(">h", 3) + ConsumerProtocolSubscription(topics=list(topics)).encode(3)
+
+
+def name_of(error):
+    return error_class(error).name if error else "NONE"
+
+
+class Groups:
+    """What a test says about groups, in few words; each answers what is asserted most."""
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.ask = broker.call
+
+    def find(self, *groups, version=6, key_type=0):
+        if version >= 4:
+            return self.ask(FindCoordinatorRequest(key_type=key_type, coordinator_keys=list(groups)), version).coordinators
+        return self.ask(FindCoordinatorRequest(key_type=key_type, key=groups[0]), version)
+
+    def topic(self, name, partitions=3):
+        topic = CreateTopicsRequest.CreatableTopic(name=name, num_partitions=partitions, replication_factor=1)
+        answer = self.ask(CreateTopicsRequest(topics=[topic], timeout_ms=5_000), 7)
+        assert answer.topics[0].error_code == 0
+        return answer.topics[0].topic_id
+
+    def join_request(self, member_id="", group="g", instance_id=None, protocols=None, **more):
+        protocols = {"range": subscription("t")} if protocols is None else protocols
+        fields = {"protocol_type": "consumer", "session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, **more}
+        return JoinGroupRequest(
+            group_id=group,
+            member_id=member_id,
+            group_instance_id=instance_id,
+            protocols=[JoinGroupRequest.JoinGroupRequestProtocol(name=name, metadata=data) for name, data in protocols.items()],
+            **fields,
+        )
+
+    def join(self, member_id="", version=9, **more):
+        answer = self.ask(self.join_request(member_id, **more), version)
+        if answer.error_code == MEMBER_ID_REQUIRED:
+            answer = self.ask(self.join_request(answer.member_id, **more), version)
+        return answer
+
+    def sync(self, member_id, generation, assignments=None, group="g", version=5, instance_id=None):
+        names = {"protocol_type": "consumer", "protocol_name": "range"} if version >= 5 else {}
+        return self.ask(
+            SyncGroupRequest(
+                group_id=group,
+                member_id=member_id,
+                generation_id=generation,
+                group_instance_id=instance_id,
+                assignments=[
+                    SyncGroupRequest.SyncGroupRequestAssignment(member_id=one, assignment=data)
+                    for one, data in (assignments or {}).items()
+                ],
+                **names,
+            ),
+            version,
+        )
+
+    def member(self, group="g", **more):
+        """Join alone and take everything; return (member id, generation)."""
+        joined = self.join(group=group, **more)
+        assert joined.error_code == 0, name_of(joined.error_code)
+        assert self.sync(joined.member_id, joined.generation_id, {joined.member_id: b"all"}, group).error_code == 0
+        return joined.member_id, joined.generation_id
+
+    def heartbeat(self, member_id, generation, group="g", version=4, instance_id=None):
+        request = HeartbeatRequest(group_id=group, member_id=member_id, generation_id=generation, group_instance_id=instance_id)
+        return name_of(self.ask(request, version).error_code)
+
+    def commit(self, offsets, member_id="", generation=-1, group="g", version=9, metadata="", **more):
+        """Commit {(topic, partition): offset} and return the errors in that order."""
+        topics = [
+            OffsetCommitRequest.OffsetCommitRequestTopic(
+                **({"topic_id": topic} if version >= 10 else {"name": topic}),
+                partitions=[
+                    OffsetCommitRequest.OffsetCommitRequestPartition(
+                        partition_index=index, committed_offset=offset, committed_metadata=metadata
+                    )
+                ],
+            )
+            for (topic, index), offset in offsets.items()
+        ]
+        request = OffsetCommitRequest(
+            group_id=group, member_id=member_id, generation_id_or_member_epoch=generation, topics=topics, **more
+        )
+        answer = self.ask(request, version)
+        return [name_of(one.error_code) for topic in answer.topics for one in topic.partitions]
+
+    def committed(self, group="g", topics=None, version=9):
+        """Return {(topic, partition): offset}, or the error's name."""
+        if version >= 8:
+            asked = topics and [
+                OffsetFetchRequest.OffsetFetchRequestTopics(
+                    **({"topic_id": topic} if version >= 10 else {"name": topic}), partition_indexes=indexes
+                )
+                for topic, indexes in topics.items()
+            ]
+            request = OffsetFetchRequest(groups=[OffsetFetchRequest.OffsetFetchRequestGroup(group_id=group, topics=asked)])
+            found = self.ask(request, version).groups[0]
+        else:
+            asked = topics and [
+                OffsetFetchRequest.OffsetFetchRequestTopic(name=topic, partition_indexes=indexes)
+                for topic, indexes in topics.items()
+            ]
+            found = self.ask(OffsetFetchRequest(group_id=group, topics=asked), version)
+        if found.error_code:
+            return name_of(found.error_code)
+        return {
+            (topic.topic_id if version >= 10 else topic.name, one.partition_index): one.committed_offset
+            for topic in found.topics
+            for one in topic.partitions
+        }
+
+    def listed(self, version=5, **filters):
+        return [(one.group_id, one.group_state) for one in self.ask(ListGroupsRequest(**filters), version).groups]
+
+    def described(self, group="g", version=6):
+        return self.ask(DescribeGroupsRequest(groups=[group]), version).groups[0]
+
+    def delete(self, *groups, version=2):
+        answer = self.ask(DeleteGroupsRequest(groups_names=list(groups)), version)
+        return [name_of(one.error_code) for one in answer.results]
+
+    def leave(self, *members, group="g", version=5):
+        identities = [LeaveGroupRequest.MemberIdentity(member_id=one) for one in members]
+        return self.ask(LeaveGroupRequest(group_id=group, members=identities), version)
+
+
+@pytest.fixture
+def new_groups(new_broker):
+    def make(**options):
+        given = {**OPTIONS, **{name.replace("_", "."): value for name, value in options.items()}}
+        groups = Groups(new_broker(given).start())
+        groups.find("g")
+        groups.t = groups.topic("t")
+        return groups
+
+    return make
+
+
+@pytest.fixture
+def groups(new_groups):
+    return new_groups()
+
+
+# ---- finding the coordinator -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", range(7))
+def test_the_first_who_asks_gets_a_topic_made(new_broker, version):
+    groups = Groups(new_broker(OPTIONS).start())
+    assert OFFSETS_TOPIC not in groups.broker.node.view.image.topics
+    found = groups.find("g", version=version)
+    found = found if version < 4 else found[0]
+    assert (found.error_code, found.node_id, found.host, found.port) == (0, 1, "broker", 9092)
+    topic = groups.broker.node.view.image.topics[OFFSETS_TOPIC]
+    assert len(topic.partitions) == 4
+    assert topic.config["retention.ms"] == "-1"
+
+
+def test_only_groups_have_coordinators(groups):
+    assert [name_of(one.error_code) for one in groups.find("a", "b", key_type=1)] == ["INVALID_REQUEST"] * 2
+    assert name_of(groups.find("a", version=3, key_type=1).error_code) == "INVALID_REQUEST"
+
+
+def test_hashes_are_javas():
+    assert [java_hash(text) for text in ("", "a", "my-group", "Gruppe-ä", "\N{SLIGHTLY SMILING FACE}")] == [
+        0,
+        97,
+        -1906497762,
+        738167026,
+        1772965,
+    ]
+    assert partition_of("Gruppe-ä", 50) == 738167026 % 50
+
+
+# ---- members -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", range(10))
+def test_a_member_joins_in_every_version(groups, version):
+    joined = groups.join(version=version)
+    assert (joined.error_code, joined.generation_id, joined.protocol_name) == (0, 1, "range")
+    assert joined.leader == joined.member_id
+    assert joined.protocol_type == ("consumer" if version >= 7 else None)
+    assert [(one.member_id, bytes(one.metadata)) for one in joined.members] == [(joined.member_id, subscription("t"))]
+    sync_version = min(version, 5)
+    synced = groups.sync(joined.member_id, 1, {joined.member_id: b"mine"}, version=sync_version)
+    assert (synced.error_code, bytes(synced.assignment)) == (0, b"mine")
+    assert groups.heartbeat(joined.member_id, 1, version=min(version, 4)) == "NONE"
+    if version < 3:
+        left = groups.ask(LeaveGroupRequest(group_id="g", member_id=joined.member_id), version)
+    else:
+        left = groups.leave(joined.member_id, version=min(version, 5))
+        assert [one.error_code for one in left.members] == [0]
+    assert left.error_code == 0
+    assert groups.described().group_state == "Empty"
+
+
+def test_two_members_share_and_learn_of_each_other(groups):
+    first, _ = groups.member()
+    asked = groups.ask(groups.join_request(), 9)
+    waiting = groups.broker.send(groups.join_request(asked.member_id), 9, groups.broker.peer())
+    groups.broker.run_until(lambda: groups.heartbeat(first, 1) == "REBALANCE_IN_PROGRESS")
+    joined = groups.join(first)
+    other = groups.broker.wait(waiting)
+    assert (joined.generation_id, other.generation_id) == (2, 2)
+    assert sorted(one.member_id for one in joined.members) == sorted([first, other.member_id])
+    assert other.members == []
+    groups.sync(first, 2, {first: b"A", other.member_id: b"B"})
+    assert bytes(groups.sync(other.member_id, 2).assignment) == b"B"
+    described = groups.described()
+    assert (described.group_state, described.protocol_type, described.protocol_data) == ("Stable", "consumer", "range")
+    assert [(one.member_id, one.client_host, bytes(one.member_assignment)) for one in described.members] == [
+        (first, "/client1", b"A"),
+        (other.member_id, "/client2", b"B"),
+    ]
+    assert bytes(described.members[0].member_metadata) == subscription("t")
+
+
+def test_a_silent_member_is_taken_out(groups):
+    groups.member()
+    groups.broker.run_until(lambda: groups.described().group_state == "Empty")
+    assert groups.broker.node.view.image.topics[OFFSETS_TOPIC]
+
+
+@pytest.mark.parametrize(
+    ("ask", "expected"),
+    [
+        (lambda g: name_of(g.join("stranger").error_code), "UNKNOWN_MEMBER_ID"),
+        (lambda g: name_of(g.join("stranger", group="nobody's").error_code), "UNKNOWN_MEMBER_ID"),
+        (lambda g: name_of(g.join(group="").error_code), "INVALID_GROUP_ID"),
+        (lambda g: name_of(g.join(session_timeout_ms=5_999).error_code), "INVALID_SESSION_TIMEOUT"),
+        (lambda g: name_of(g.join(session_timeout_ms=1_800_001).error_code), "INVALID_SESSION_TIMEOUT"),
+        (lambda g: name_of(g.join(protocols={"other": b""}).error_code), "INCONSISTENT_GROUP_PROTOCOL"),
+        (lambda g: name_of(g.join(protocol_type="connect").error_code), "INCONSISTENT_GROUP_PROTOCOL"),
+        (lambda g: name_of(g.join(protocols={}).error_code), "INCONSISTENT_GROUP_PROTOCOL"),
+        (lambda g: name_of(g.sync("stranger", 1).error_code), "UNKNOWN_MEMBER_ID"),
+        (lambda g: name_of(g.sync("stranger", 1, group="nobody's").error_code), "UNKNOWN_MEMBER_ID"),
+        (lambda g: name_of(g.sync(g.me, 2).error_code), "ILLEGAL_GENERATION"),
+        (lambda g: name_of(g.sync(g.me, 1, group="").error_code), "INVALID_GROUP_ID"),
+        (lambda g: g.heartbeat("stranger", 1), "UNKNOWN_MEMBER_ID"),
+        (lambda g: g.heartbeat(g.me, 0), "ILLEGAL_GENERATION"),
+        (lambda g: g.heartbeat(g.me, 1, group="nobody's"), "UNKNOWN_MEMBER_ID"),
+        (lambda g: g.heartbeat(g.me, 1, group=""), "INVALID_GROUP_ID"),
+        (lambda g: [name_of(one.error_code) for one in g.leave("stranger", "").members], ["UNKNOWN_MEMBER_ID"] * 2),
+        (lambda g: [name_of(one.error_code) for one in g.leave("x", group="nobody's").members], ["UNKNOWN_MEMBER_ID"]),
+        (lambda g: name_of(g.leave("x", group="").error_code), "INVALID_GROUP_ID"),
+        (lambda g: g.commit({("t", 0): 1}, "stranger", 1), ["UNKNOWN_MEMBER_ID"]),
+        (lambda g: g.commit({("t", 0): 1}, g.me, 2), ["ILLEGAL_GENERATION"]),
+        (lambda g: g.commit({("t", 0): 1}), ["UNKNOWN_MEMBER_ID"]),
+        (lambda g: g.commit({("t", 0): 1}, "x", 1, group="nobody's", version=8), ["ILLEGAL_GENERATION"]),
+        (lambda g: g.commit({("t", 0): 1}, "x", 1, group="nobody's", version=9), ["GROUP_ID_NOT_FOUND"]),
+        (lambda g: g.commit({("t", 0): 1, ("t", 3): 1, ("u", 0): 1}, g.me, 1), ["NONE"] + ["UNKNOWN_TOPIC_OR_PARTITION"] * 2),
+        (lambda g: g.commit({("t", 0): 1}, g.me, 1, metadata="x" * 4097), ["OFFSET_METADATA_TOO_LARGE"]),
+        (lambda g: g.commit({("t", 0): 1}, g.me, 1, metadata="x" * 4096), ["NONE"]),
+        (lambda g: g.commit({(bytes(15) + b"x", 0): 1}, g.me, 1, version=10), ["UNKNOWN_TOPIC_ID"]),
+        (lambda g: g.delete("g", "nobody's"), ["NON_EMPTY_GROUP", "GROUP_ID_NOT_FOUND"]),
+        (lambda g: (g.described("nobody's").group_state, g.described("nobody's").error_code), ("Dead", 69)),
+        (lambda g: (g.described("nobody's", 5).group_state, g.described("nobody's", 5).error_code), ("Dead", 0)),
+    ],
+)
+def test_what_is_wrong_is_answered_as_kafka_does(groups, ask, expected):
+    groups.me, _ = groups.member()
+    assert ask(groups) == expected
+
+
+def test_groups_are_listed_by_state_and_type(groups):
+    groups.member("mine")
+    groups.commit({("t", 0): 1}, group="simple")
+    assert sorted(groups.listed()) == [("mine", "Stable"), ("simple", "Empty")]
+    assert groups.listed(states_filter=["stable"]) == [("mine", "Stable")]
+    assert groups.listed(types_filter=["Consumer"]) == []
+    assert len(groups.listed(types_filter=["classic"])) == 2
+    assert sorted(one for one, _ in groups.listed(version=0)) == ["mine", "simple"]
+
+
+# ---- offsets -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", range(2, 11))
+def test_a_member_commits_in_every_version(groups, version):
+    me, generation = groups.member()
+    topic = groups.t if version >= 10 else "t"
+    assert groups.commit({(topic, 0): 5, (topic, 2): 7}, me, generation, version=version) == ["NONE", "NONE"]
+    assert groups.committed(topics={"t": [0, 1, 2]}) == {("t", 0): 5, ("t", 1): -1, ("t", 2): 7}
+
+
+@pytest.mark.parametrize("version", range(1, 11))
+def test_offsets_are_fetched_in_every_version(groups, version):
+    groups.commit({("t", 1): 11})
+    topic = groups.t if version >= 10 else "t"
+    assert groups.committed(topics={topic: [1, 2]}, version=version) == {(topic, 1): 11, (topic, 2): -1}
+    if version >= 2:
+        assert groups.committed(version=version) == {(topic, 1): 11}
+    assert groups.committed("nobody's", {topic: [0]}, version) == {(topic, 0): -1}
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_groups_and_offsets_survive_a_restart(groups, how):
+    me, generation = groups.member()
+    groups.commit({("t", 0): 5}, me, generation, metadata="note")
+    groups.commit({("t", 0): 6}, me, generation, metadata="later")
+    groups.commit({("t", 1): 1}, group="simple")
+    groups.broker.restart(how)
+    groups.broker.run_until(lambda: groups.committed() == {("t", 0): 6})
+    assert groups.committed("simple") == {("t", 1): 1}
+    assert groups.heartbeat(me, generation) == "NONE"
+    described = groups.described()
+    assert (described.group_state, [one.member_id for one in described.members]) == ("Stable", [me])
+    assert bytes(described.members[0].member_assignment) == b"all"
+    assert groups.commit({("t", 0): 7}, me, generation) == ["NONE"]
+
+
+def test_a_deleted_group_stays_deleted(groups):
+    groups.commit({("t", 0): 5, ("t", 1): 6}, group="gone")
+    groups.commit({("t", 0): 5}, group="kept")
+    assert groups.delete("gone") == ["NONE"]
+    assert groups.committed("gone") == {}
+    assert groups.listed() == [("kept", "Empty")]
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.listed() == [("kept", "Empty")])
+    assert groups.committed("gone") == {}
+
+
+def test_offsets_of_a_deleted_topic_go(groups):
+    groups.topic("u")
+    groups.commit({("t", 0): 5, ("u", 1): 6})
+    topic = DeleteTopicsRequest.DeleteTopicState(name="u")
+    assert groups.ask(DeleteTopicsRequest(topics=[topic], timeout_ms=5_000), 6).responses[0].error_code == 0
+    assert groups.committed() == {("t", 0): 5}
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.committed() == {("t", 0): 5})
+
+
+def test_offsets_are_deleted_unless_they_are_in_use(groups):
+    groups.topic("u")
+    me, generation = groups.member()
+    groups.commit({("t", 0): 5, ("u", 0): 6}, me, generation)
+
+    def delete(group, *topics):
+        partition = OffsetDeleteRequest.OffsetDeleteRequestPartition(partition_index=0)
+        wanted = [OffsetDeleteRequest.OffsetDeleteRequestTopic(name=topic, partitions=[partition]) for topic in topics]
+        answer = groups.ask(OffsetDeleteRequest(group_id=group, topics=wanted), 0)
+        return name_of(answer.error_code), [name_of(one.error_code) for topic in answer.topics for one in topic.partitions]
+
+    assert delete("g", "t", "u", "v") == ("NONE", ["GROUP_SUBSCRIBED_TO_TOPIC", "NONE", "UNKNOWN_TOPIC_OR_PARTITION"])
+    assert groups.committed() == {("t", 0): 5}
+    assert delete("nobody's", "t") == ("GROUP_ID_NOT_FOUND", [])
+    groups.leave(me)
+    assert delete("g", "t") == ("NONE", ["NONE"])
+    assert groups.committed() == {}
+
+
+def test_offsets_expire_when_nobody_uses_them(new_groups):
+    groups = new_groups(offsets_retention_minutes="1", offsets_retention_check_interval_ms="7000")
+    clock = groups.broker.node.environment.clock
+    groups.commit({("t", 0): 1}, group="simple")
+    began_ms = clock.wall_ms()
+    me, generation = groups.member("used", session_timeout_ms=600_000)
+    groups.commit({("t", 0): 2}, me, generation, "used")
+    left, generation = groups.member("left")
+    groups.commit({("t", 0): 3}, left, generation, "left")
+    groups.commit({("t", 0): 4}, group="brief", version=4, retention_time_ms=10_000)
+    groups.broker.run_until(lambda: groups.committed("brief") == {})
+    assert 10_000 <= clock.wall_ms() - began_ms < 20_000
+    groups.broker.run_until(lambda: groups.described("left").group_state == "Empty")
+    emptied_ms = clock.wall_ms()
+    groups.broker.run_until(lambda: groups.committed("simple") == {})
+    assert 60_000 <= clock.wall_ms() - began_ms < 70_000
+    groups.broker.run_until(lambda: groups.committed("left") == {}, 2_000_000)
+    assert 60_000 - 100 <= clock.wall_ms() - emptied_ms < 70_000
+    assert groups.committed("used") == {("t", 0): 2}
+    assert groups.listed() == [("used", "Stable")]
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.listed() == [("used", "Stable")])
+
+
+def test_a_commit_of_many_partitions_goes_in_many_batches(new_groups):
+    groups = new_groups(offset_metadata_max_bytes="20000")
+    groups.topic("wide", 200)
+    wanted = {("wide", index): index for index in range(200)}
+    assert groups.commit(wanted, metadata="x" * 15_000) == ["NONE"] * 200
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.committed() == wanted)
+
+
+def test_what_cannot_be_written_is_not_committed(groups):
+    groups.commit({("t", 0): 5})
+    log = groups.broker.node.partitions.get(OFFSETS_TOPIC, partition_of("g", 4)).log
+    log.configure(log.config.__class__(max_message_bytes=10))
+    assert groups.commit({("t", 0): 6}) == ["INVALID_COMMIT_OFFSET_SIZE"]
+    assert groups.committed() == {("t", 0): 5}
+    joined = groups.join(group="g")
+    assert name_of(groups.sync(joined.member_id, 1, {}).error_code) == "UNKNOWN_SERVER_ERROR"

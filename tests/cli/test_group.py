@@ -1,0 +1,134 @@
+"""`fastlog group` and `fastlog consume --group`, as people run them."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fastlog.cli.main import run
+from fastlog.client.assignments import (
+    assign_ranges,
+    decode_assignment,
+    decode_subscription,
+    encode_assignment,
+    encode_subscription,
+)
+
+
+def fastlog(broker, *arguments, text=None, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "fastlog", *map(str, arguments), "--bootstrap", broker.bootstrap],
+        input=text,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture
+def topic(broker, request):
+    """Return the name of a topic with three partitions and 30 records."""
+    name = request.node.name.replace("[", ".").replace("]", "")
+    fastlog(broker, "topic", "create", name, "--partitions", 3)
+    fastlog(broker, "produce", name, "--key-separator", ":", text="".join(f"k{n}:v{n}\n" for n in range(30)))
+    return name
+
+
+def described(broker, group):
+    return json.loads(fastlog(broker, "group", "describe", group, "--json"))
+
+
+@pytest.mark.slow
+def test_a_group_goes_on_where_it_was(broker, topic):
+    group = f"g.{topic}"
+    first = fastlog(broker, "consume", topic, "--group", group, "--max", 12).split()
+    second = fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()
+    assert sorted(first + second) == sorted(f"v{n}" for n in range(30))
+    assert fastlog(broker, "consume", topic, "--group", group, "--exit-at-end") == ""
+    other = fastlog(broker, "consume", topic, "--group", f"other.{topic}", "--exit-at-end").split()
+    assert sorted(other) == sorted(first + second)
+    assert {f"other.{topic}", group} <= set(fastlog(broker, "group", "list").split())
+    told = described(broker, group)
+    assert (told["state"], told["members"]) == ("Empty", [])
+    assert [(one["partition"], one["lag"]) for one in told["partitions"]] == [(0, 0), (1, 0), (2, 0)]
+    assert sum(one["committed"] for one in told["partitions"]) == 30
+
+
+@pytest.mark.slow
+def test_two_members_share(broker, topic):
+    group = f"g.{topic}"
+    command = [sys.executable, "-m", "fastlog", "consume", topic, "--group", group, "--bootstrap", broker.bootstrap]
+    members = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    try:
+        while True:
+            told = described(broker, group) if group in fastlog(broker, "group", "list").split() else None
+            owners = {one["member"] for one in told["partitions"]} if told else set()
+            if told and told["state"] == "Stable" and len(owners) == 2 and None not in owners:
+                break
+        text = fastlog(broker, "group", "describe", group)
+        assert text.startswith(f"{group}  state=Stable type=consumer protocol=range coordinator=1 members=2 ")
+        assert "NON_EMPTY" not in fastlog(broker, "group", "list")
+        assert "has members: stop them first" in fastlog(broker, "group", "delete", group, code=1)
+        assert "has members: stop them first" in fastlog(broker, "group", "reset-offsets", group, topic, "--to", 0, code=1)
+    finally:
+        for member in members:
+            member.send_signal(signal.SIGINT)
+        outputs = [member.communicate(timeout=60) for member in members]
+    assert [member.returncode for member in members] == [130, 130], outputs
+    assert {f"v{n}" for n in range(30)} == set(b"".join(out for out, _ in outputs).decode().split())
+    assert described(broker, group)["state"] == "Empty", "whoever is interrupted leaves its group"
+
+
+@pytest.mark.slow
+def test_offsets_are_reset_and_groups_deleted(broker, topic):
+    group = f"g.{topic}"
+    fastlog(broker, "consume", topic, "--group", group, "--exit-at-end")
+    ends = {one["partition"]: one["end"] for one in described(broker, group)["partitions"]}
+    fastlog(broker, "group", "reset-offsets", group, topic, "--to", "beginning", "--dry-run")
+    assert fastlog(broker, "consume", topic, "--group", group, "--exit-at-end") == ""
+    shown = fastlog(broker, "group", "reset-offsets", group, f"{topic}:1", "--to", "beginning")
+    assert shown == f"{topic}  1  {ends[1]} -> 0\n"
+    assert len(fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()) == ends[1]
+    fastlog(broker, "group", "reset-offsets", group, topic, "--shift", -1)
+    assert len(fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()) == 3
+    fastlog(broker, "group", "reset-offsets", group, topic, "--to", 10_000)
+    assert fastlog(broker, "consume", topic, "--group", group, "--exit-at-end") == ""
+    fastlog(broker, "group", "reset-offsets", group, topic, "--time", 0)
+    assert len(fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()) == 30
+    fastlog(broker, "group", "delete", group)
+    assert group not in fastlog(broker, "group", "list").split()
+    assert f"no such group: {group}" in fastlog(broker, "group", "delete", group, code=1)
+    assert f"no such group: {group}" in fastlog(broker, "group", "describe", group, code=1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["group", "reset-offsets", "g", "t"],
+        ["group", "reset-offsets", "g", "t", "--to", "1", "--shift", "1"],
+        ["group", "reset-offsets", "g", "t", "--to", "somewhere"],
+        ["group", "reset-offsets", "g", "t", "--time", "noon"],
+        ["consume", "t", "--group", "g", "--partition", "0"],
+        ["consume", "t", "--group", "g", "--offset", "5"],
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments):
+    assert run(arguments) == 2
+
+
+def test_ranges_are_kafkas():
+    wanted = {"b": ["t", "u"], "a": ["t"], "c": ["t"]}
+    assert assign_ranges(wanted, {"t": 7, "u": 2}) == {
+        "a": [("t", 0), ("t", 1), ("t", 2)],
+        "b": [("t", 3), ("t", 4), ("u", 0), ("u", 1)],
+        "c": [("t", 5), ("t", 6)],
+    }
+    assert assign_ranges({"a": [], "b": ["t"]}, {"t": 1}) == {"a": [], "b": [("t", 0)]}
+    assert decode_assignment(encode_assignment([("t", 1), ("u", 0), ("t", 2)])) == [("t", 1), ("t", 2), ("u", 0)]
+    assert decode_assignment(b"") == []
+    assert decode_subscription(encode_subscription(["t", "u"])) == ["t", "u"]
