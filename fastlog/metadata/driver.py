@@ -317,8 +317,7 @@ class ControllerDriver:
     def _start(self, found: Sequence[FoundPartition], may_adopt: bool) -> Flow:
         self._is_started = True
         yield self._handle(self._rejoin, _as_it_is)
-        if self.is_active:
-            yield self._handle(lambda: self._adopt(found, may_adopt), _as_it_is)
+        yield self._handle(lambda: self._adopt(found, may_adopt and self.is_active), _as_it_is)
 
     def _rejoin(self) -> Flow:
         """Find the broker's place after its start, after a lost connection and after a lost session."""

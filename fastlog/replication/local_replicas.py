@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from fastlog.errors import InconsistentTopicId, KafkaError
+from fastlog.errors import KafkaError
 from fastlog.metadata.image import Topic
 from fastlog.replication.partition import Partition
 from fastlog.storage.recovery import write_topic_id
@@ -99,8 +99,10 @@ class LocalReplicas:
         if log.topic_id is None:  # a Kafka from before topic ids wrote it, or the file was lost with a machine
             write_topic_id(self._logs.environment, log.path, topic.id)
             log.topic_id = topic.id
-        elif log.topic_id != topic.id:
-            raise InconsistentTopicId(f"{log.path} belongs to another topic of that name: move it away")
+        elif log.topic_id != topic.id:  # of a topic that was deleted while this broker was away
+            kept = self._logs.set_aside(topic.name, index)
+            logger.warning("%s was another topic's of that name: it is kept as %s", log.path, kept)
+            return self._logs.create(topic.name, index, topic.id)
         return log
 
     def _delete(self, topics: Sequence[Topic]) -> Generator[Pending[Any], Any, None]:

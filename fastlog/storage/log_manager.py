@@ -316,20 +316,31 @@ class LogManager:
 
     def delete(self, topic: str, partition: int) -> None:
         """Take a partition's log out of sight at once; its files go after file.delete.delay.ms. One that is not there is fine."""
-        log = self._logs.pop((topic, partition), None)
-        if log is None:
-            return
+        log = self._logs.get((topic, partition))
+        if log is not None:
+            hidden = self._hide(log, names.delete_directory(topic, partition, self._unique_hex()))
+            self._remove_later(hidden, log.config.file_delete_delay_ms)
+
+    def set_aside(self, topic: str, partition: int) -> str:
+        """Take a partition's log out of sight and keep its files, as a stray of Kafka's; return the path where they are now."""
+        return self._hide(self._logs[topic, partition], names.stray_directory(topic, partition, self._unique_hex()))
+
+    def _unique_hex(self) -> str:
+        return self.environment.random.random_bytes(16).hex()
+
+    def _hide(self, log: Log, name: str) -> str:
         directory = log.directory
         assert isinstance(directory, _DataDirectory)
-        del directory.logs[topic, partition]
+        del self._logs[log.topic, log.partition]
+        del directory.logs[log.topic, log.partition]
         log.abandon()
-        hidden = f"{directory.path}/{names.delete_directory(topic, partition, self.environment.random.random_bytes(16).hex())}"
+        hidden = f"{directory.path}/{name}"
         try:
             self.environment.disk.rename(log.path, hidden)
         except OSError as error:
-            directory.fail(f"{log.path} cannot be deleted", error)
-            raise KafkaStorageError(f"{topic}-{partition} cannot be deleted: {error.strerror}") from None
-        self._remove_later(hidden, log.config.file_delete_delay_ms)
+            directory.fail(f"{log.path} cannot be taken away", error)
+            raise KafkaStorageError(f"{log.topic}-{log.partition} cannot be taken away: {error.strerror}") from None
+        return hidden
 
     def _remove_later(self, path: str, delay_ms: int) -> None:
         def remove() -> None:

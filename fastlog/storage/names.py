@@ -1,8 +1,8 @@
 """Names that become paths: topics, partition directories, segment files.
 
 A topic's name comes from a client and ends in a path, so it is checked here again whoever checked it before. The patterns are
-those of Kafka's data directory: `T-P` for a partition, `T-P.<32 hex digits>-delete` for one that is being removed, 20 digits
-for a segment.
+those of Kafka's data directory: `T-P` for a partition, `T-P.<32 hex digits>-delete` for one that is being removed,
+`T-P.<32 hex digits>-stray` for one that belongs to no topic any more and is kept, 20 digits for a segment.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ DELETED_SUFFIX = ".deleted"
 REPLACEMENT_SUFFIX = ".cleaned"
 """A file that is being written to replace another; what is left of one is removed at the next start."""
 DELETE_DIRECTORY_SUFFIX = "-delete"
+STRAY_DIRECTORY_SUFFIX = "-stray"
 
 METADATA_TOPIC = "__cluster_metadata"
 """The log of a KRaft controller: no partition of this broker's, and left alone."""
@@ -68,7 +69,16 @@ def parse_partition_directory(name: str) -> tuple[str, int] | None:
 
 def delete_directory(topic: str, partition: int, unique_hex: str) -> str:
     """Return the name under which a partition's directory waits for its removal, cut to what a file name may be."""
-    suffix = f"-{partition}.{unique_hex}{DELETE_DIRECTORY_SUFFIX}"
+    return _hidden_directory(topic, partition, unique_hex, DELETE_DIRECTORY_SUFFIX)
+
+
+def stray_directory(topic: str, partition: int, unique_hex: str) -> str:
+    """Return the name under which a partition's directory is kept out of sight, cut to what a file name may be."""
+    return _hidden_directory(topic, partition, unique_hex, STRAY_DIRECTORY_SUFFIX)
+
+
+def _hidden_directory(topic: str, partition: int, unique_hex: str, kind: str) -> str:
+    suffix = f"-{partition}.{unique_hex}{kind}"
     return topic[: MAX_FILE_NAME_BYTES - len(suffix)] + suffix
 
 

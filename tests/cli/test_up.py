@@ -94,6 +94,22 @@ def test_a_directory_that_cannot_be_written(program, tmp_path):
     assert "/sys/fastlog" in refused(program, "up", "--port", 0, "--data", "/sys/fastlog")
 
 
+def test_a_coordinator_that_is_not_there(program, tmp_path):
+    options = ("-o", "zookeeper.connection.timeout.ms=300")
+    code, out, err = program.finish(program("up", "--port", 0, "--data", tmp_path, "--coordinator", "127.0.0.1:1", *options))
+    assert (code, out) == (2, b"")
+    assert err.splitlines()[-1].startswith(b"fastlog: the coordinator at 127.0.0.1:1 cannot be reached (")
+    assert not (tmp_path / "coordinator").exists()
+
+
+def test_where_up_keeps_its_metadata_is_said_in_one_way(program, tmp_path):
+    said = refused(program, "up", "--port", 0, "--data", tmp_path, "-o", "zookeeper.connect=127.0.0.1:1")
+    assert "zookeeper.connect cannot be set here: use --coordinator" in said
+    assert refused(program, "up", "--port", 0, "--data", tmp_path, "--coordinator", "zk").startswith(
+        "fastlog: --coordinator wants HOST:PORT"
+    )
+
+
 def test_options_are_read_before_anything_is_written(program, tmp_path):
     said = refused(program, "up", "--port", 0, "--data", tmp_path / "data", "-o", "num.partitons=3")
     assert said == "fastlog: -o: unknown option 'num.partitons'; did you mean num.partitions?\n"

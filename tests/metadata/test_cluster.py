@@ -253,3 +253,48 @@ def test_options_altered_on_one_broker_reach_the_other_even_after_its_session_wa
     machine.wait(stores[0].alter(entity, lambda before: {**before, "a": "2"}))
     machine.settle()
     assert told == [entity, entity]
+
+
+def test_directories_of_no_topic_are_told_of_on_every_broker(cluster, caplog):
+    from fastlog.metadata.controller import FoundPartition
+
+    one, two = cluster(1, 2)
+    machine = one.machine
+    machine.wait(two.driver.start([FoundPartition("old", 3, b"o" * 16)], may_adopt=True))
+    assert "directory old-3 belongs to no topic of this cluster" in caplog.text
+    machine.settle()
+    assert not same(one, two).topics, "only the controller adopts"
+
+
+def test_a_new_data_directory_waits_until_its_number_is_free(cluster):
+    from fastlog.errors import UsageError
+    from fastlog.metadata import registration
+
+    one, two = cluster(1, 2)
+    machine = one.machine
+
+    def wait(timeout_ms):
+        return machine.reactor.spawn(registration.wait_for_no_other(machine.reactor, one.client, 2, timeout_ms))
+
+    with pytest.raises(UsageError, match="broker 2 is registered in the coordinator already"):
+        machine.wait(wait(500))
+    free = wait(600_000)
+    machine.settle()
+    assert not free.done
+    two.driver.close()
+    two.client.crash()
+    machine.wait(free)
+    machine.wait(wait(500))
+
+
+def test_more_than_one_replica_is_refused_as_long_as_nobody_replicates(cluster):
+    from fastlog.errors import InvalidReplicationFactor
+    from fastlog.metadata.topic_plan import TopicPlanner, TopicWish
+
+    one, two = cluster(1, 2)
+    one.machine.settle()
+    planner = TopicPlanner(one.machine.random, 4, 1, lambda options: None)
+    assert set(planner.plan(one.view.image, TopicWish("t")).assignment) == {(1,), (2,)}
+    for wish in (TopicWish("t", replication_factor=2), TopicWish("t", assignment=[(0, [1, 2])])):
+        with pytest.raises(InvalidReplicationFactor, match="don't replicate"):
+            planner.plan(two.view.image, wish)

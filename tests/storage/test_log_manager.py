@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,21 @@ def test_a_deletion_that_a_stop_interrupted_goes_on_at_the_next_start(storage, t
     made.timers.advance(0)
     made.flusher.run()
     assert [name for name in os.listdir(made.log_dirs[0]) if name.startswith("t-0")] == []
+
+
+def test_a_log_set_aside_is_kept_whole_and_never_taken_for_a_partition(storage, topic_id, batch):
+    made = storage()
+    manager = made.open()
+    made.append(manager.create("t", 0, topic_id), batch())
+    kept = manager.set_aside("t", 0)
+    assert manager.get("t", 0) is None
+    assert made.append(manager.create("t", 0, bytes(reversed(topic_id))), batch())[0].base_offset == 0
+    made.timers.advance(100_000)
+    made.flusher.run()
+    made.crash()
+    assert len(made.open()) == 1
+    assert re.fullmatch(r"t-0\.[0-9a-f]{32}-stray", os.path.basename(kept))
+    assert os.path.getsize(f"{kept}/00000000000000000000.log") > 0
 
 
 def test_directories_that_are_no_partitions_are_left_alone(storage):
