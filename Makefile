@@ -8,7 +8,7 @@ PORT ?= 9092
 SEEDS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test fast lint conformance check-messages sim bench clean
+.PHONY: help up build test fast lint conformance check-messages sim fuzz sanitize bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -85,6 +85,24 @@ check-messages: build .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done ## the
 
 sim: build ## SEEDS=N simulated clusters, each from its seed
 	$(PY) -m fastlog.sim --seeds $(SEEDS)
+
+SECONDS ?= 60
+ROUNDS ?= 1
+TARGETS ?=
+$(BUILD)/fuzz/.built: $(BUILD)/core fuzz/engine.pyx fuzz/build.py
+	$(PY) fuzz/build.py fuzz $(BUILD)/fuzz
+	@touch $@
+
+fuzz: $(BUILD)/fuzz/.built ## ROUNDS=N times SECONDS=N of libFuzzer over all TARGETS="..." (needs clang)
+	nice $(PY) fuzz/run.py --directory $(BUILD)/fuzz --seconds $(SECONDS) --rounds $(ROUNDS) --targets $(TARGETS)
+
+SANITIZE ?= tests/fuzz tests/core
+$(BUILD)/asan/.built: $(BUILD)/core fuzz/build.py
+	$(PY) fuzz/build.py asan $(BUILD)/asan
+	@touch $@
+
+sanitize: $(BUILD)/asan/.built $(VENV)/.ready-for-test $(VENV)/.ready-for-oracles ## SANITIZE="tests ..." with the core under address and undefined-behaviour sanitizers
+	$(PY) fuzz/sanitized.py $(BUILD)/asan -q -p no:xdist -m "not slow" $(SANITIZE)
 
 clean: ## remove what was built
 	rm -rf .build* build fastlog/_core.c fastlog/*.so
