@@ -11,6 +11,8 @@ The promises (docs/architecture.md, "Durability"; the names of anomalies are tho
 * nonmonotonic-poll, poll-skip: a poll begins at its position and each batch follows the one before.
 * unseen: in the end a consumer has seen everything that the log holds.
 * corrupt, phantom: no byte is served or kept that was not sent, and nothing of what was refused.
+* expired: retention takes whole segments, no record before retention.ms or retention.bytes let it go, and in the end it took
+  what it had to. Whoever reads below the log's start is told so, and goes on where the log begins.
 * Log end and high watermark never go back (but over a lost machine); last stable offset <= high watermark <= log end.
 """
 
@@ -20,6 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from fastlog import _core
+from fastlog.errors import CorruptRecord
+from fastlog.sim.batches import records_of
 from fastlog.sim.ondisk import LoggedBatch
 
 Place = tuple[str, int]
@@ -37,7 +41,19 @@ class Violation(Exception):
 class Sent:
     """One batch that a producer sent, and what became of it."""
 
-    __slots__ = ("acknowledged", "acks", "attempts", "base_offset", "floor", "idempotent", "number", "place", "refused", "values")
+    __slots__ = (
+        "acknowledged",
+        "acks",
+        "attempts",
+        "base_offset",
+        "floor",
+        "idempotent",
+        "number",
+        "place",
+        "refused",
+        "timestamp_ms",
+        "values",
+    )
 
     def __init__(self, number: int, place: Place, values: list[bytes], *, idempotent: bool, acks: int, floor: int) -> None:
         self.number = number
@@ -45,6 +61,8 @@ class Sent:
         self.values = values
         self.idempotent = idempotent
         self.acks = acks
+        self.timestamp_ms = -1
+        """Of all its records, in the producer's time."""
         self.floor = floor
         """The greatest offset acknowledged on the partition before the first send began."""
         self.attempts = 1
@@ -73,21 +91,28 @@ class PartitionHistory:
         self.served_high_watermark = 0
         self.high_watermark = 0
         self.log_end = 0
+        self.log_start = self.greatest_log_start = 0
+        self.read_from = 0
+        """Where the consumer went on after it had read below the log's start."""
 
 
 class Checker:
     """Takes the events of one run and raises `Violation` at the first that may not be."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, retention_ms: int = -1, retention_bytes: int = -1) -> None:
+        """Retention is the broker's: -1 where it deletes nothing for that reason."""
         self.partitions: dict[Place, PartitionHistory] = {}
         self.acknowledged_count = 0
         self.polled_count = 0
         self.excused_count = 0
+        self.expired_count = 0
         self.losses = 0
         """How often synced data alone was certain to survive: an idempotent producer may meet a gap after that."""
         self.violation: Violation | None = None
         self._sent: list[Sent] = []
         self._certain: dict[Place, int] = {}
+        self._retention_ms = retention_ms
+        self._retention_bytes = retention_bytes
 
     def _fail(self, kind: str, message: str) -> NoReturn:
         """Keep and raise the violation: some code between here and the run may swallow exceptions."""
@@ -128,7 +153,8 @@ class Checker:
                 "inconsistent-offsets", f"{history.name}: offset {base_offset} acknowledged for {other.number} and {sent.number}"
             )
         sent.acknowledged, sent.base_offset = True, base_offset
-        history.acknowledged[base_offset] = sent
+        if base_offset >= history.log_start:
+            history.acknowledged[base_offset] = sent
         history.acknowledged_high = max(history.acknowledged_high, sent.last_offset)
         self.acknowledged_count += 1
 
@@ -181,11 +207,28 @@ class Checker:
                     "precommitted-read",
                     f"{history.name}: batch {batch.base_offset}..{batch.last_offset}, high watermark {high_watermark}",
                 )
-            for record in batch.records():
-                if record.offset >= position:
-                    self._see(history, record.offset, bytes(record.value or b""))
+            try:
+                for record in records_of(batch):
+                    if record.offset >= position:
+                        self._see(history, record.offset, bytes(record.value or b""))
+            except (CorruptRecord, _core.CorruptBatch) as error:
+                self._fail("corrupt", f"{history.name}: the batch at {batch.base_offset} cannot be read: {error}")
             expected = batch.last_offset + 1
         return expected
+
+    def out_of_range(self, place: Place, position: int) -> None:
+        """Note that a consumer was told that there is nothing at its position."""
+        history = self.partition(place)
+        if position >= history.greatest_log_start:
+            self._fail("offsets", f"{history.name}: {position} is called out of range, the log begins at {history.log_start}")
+
+    def go_on_at(self, place: Place, position: int, log_start: int) -> int:
+        """Note where a consumer that was out of range was told the log begins; return where it goes on."""
+        history = self.partition(place)
+        if log_start > history.greatest_log_start:
+            self._fail("offsets", f"{history.name}: told that it begins at {log_start}, and it does at {history.log_start}")
+        history.read_from = max(history.read_from, log_start)
+        return max(position, log_start)
 
     def served(self, place: Place, high_watermark: int, last_stable_offset: int) -> None:
         """Note the offsets that an answer told a consumer."""
@@ -220,6 +263,45 @@ class Checker:
 
     # ---- the broker's state, looked at after its turns
 
+    def log_start(self, place: Place) -> int:
+        """Return where a partition's log began when it was last looked at."""
+        return self.partition(place).log_start
+
+    def expired(self, place: Place, log_start: int, *, wall_ms: int, size_bytes: int | None) -> None:
+        """Note that a log begins later than it did, at the broker's time `wall_ms`; `size_bytes` (if that tells) is left of it."""
+        history = self.partition(place)
+        where = f"{history.name}: the log's start went from {history.log_start} to {log_start}"
+        if self._retention_ms < 0 and self._retention_bytes < 0:
+            self._fail("expired", f"{where}, and retention deletes nothing")
+        if self._retention_ms < 0 and size_bytes is not None and size_bytes < self._retention_bytes:
+            self._fail("expired", f"{where}, {size_bytes} bytes are left of retention.bytes={self._retention_bytes}")
+        gone = {sent.number: sent for sent in history.acknowledged.values() if sent.base_offset < log_start}
+        gone |= {_number(value): self._sent[_number(value)] for offset, value in history.seen.items() if offset < log_start}
+        for sent in gone.values():
+            age_ms = wall_ms - sent.timestamp_ms
+            if self._retention_bytes < 0 and age_ms <= self._retention_ms:
+                self._fail("expired", f"{where}, batch {sent.number} is {age_ms} ms old, retention.ms={self._retention_ms}")
+            if sent.acknowledged and sent.base_offset < log_start <= sent.last_offset:
+                self._fail("expired", f"{where}, in the middle of batch {sent.number}")
+        self.expired_count += len(gone)
+        history.acknowledged = {offset: sent for offset, sent in history.acknowledged.items() if offset >= log_start}
+        history.seen = {offset: value for offset, value in history.seen.items() if offset >= log_start}
+        history.log_start = log_start
+        history.greatest_log_start = max(history.greatest_log_start, log_start)
+
+    def timestamp_ms(self, batch: LoggedBatch) -> int:
+        """Return the timestamp of a logged batch's records, -1 where nobody sent it."""
+        number = _number(batch.values[0])
+        return self._sent[number].timestamp_ms if number < len(self._sent) else -1
+
+    def must_have_expired(self, place: Place, sizes: Sequence[int], newest_ms: int, wall_ms: int) -> None:
+        """Note what is left when retention has had time: `sizes` of the segments, and the newest timestamp in the first."""
+        name = self.partition(place).name
+        if len(sizes) > 1 and 0 <= self._retention_bytes <= sum(sizes[1:]):
+            self._fail("expired", f"{name}: retention.bytes={self._retention_bytes} left segments of {list(sizes)} bytes")
+        if sizes[0] and 0 <= self._retention_ms < wall_ms - newest_ms:
+            self._fail("expired", f"{name}: retention.ms={self._retention_ms} left a segment that is {wall_ms - newest_ms} ms old")
+
     def state(self, place: Place, log_start: int, last_stable_offset: int, high_watermark: int, log_end: int) -> None:
         """Note what a partition is after a turn of its broker."""
         history = self.partition(place)
@@ -229,6 +311,8 @@ class Checker:
                 f"{history.name}: log start {log_start}, last stable offset {last_stable_offset}, "
                 f"high watermark {high_watermark}, log end {log_end} are not in this order",
             )
+        if log_start < history.log_start:
+            self._fail("offsets", f"{history.name}: log start went from {history.log_start} to {log_start}")
         if high_watermark < history.high_watermark:
             self._fail("offsets", f"{history.name}: high watermark went from {history.high_watermark} to {high_watermark}")
         if log_end < history.log_end:
@@ -243,13 +327,15 @@ class Checker:
         for place, log in logs.items():
             end = 0
             for batch in log:
-                if not batch.certain or batch.base_offset != end:
+                if not batch.certain or (end and batch.base_offset != end):
                     break
                 end = batch.last_offset + 1
             self._certain[place] = max(end, self._certain.get(place, 0))
 
-    def restarted(self, logs: Mapping[Place, Sequence[LoggedBatch]], *, lost: bool, all_flushed: bool) -> dict[Place, int]:
-        """Check what a restarted broker found; return each partition's log end.
+    def restarted(
+        self, logs: Mapping[Place, Sequence[LoggedBatch]], starts: Mapping[Place, int], *, lost: bool, all_flushed: bool
+    ) -> dict[Place, int]:
+        """Check what a restarted broker found; return each partition's log end. `starts`: where the logs begin.
 
         `lost`: the machine was lost, so what was not synced is excused when it is gone; `all_flushed`: nothing was acknowledged
         before it was synced, so nothing acknowledged is excused.
@@ -258,9 +344,10 @@ class Checker:
         for place, history in self.partitions.items():
             log = logs.get(place, ())
             at = self._check_log(history, log)
-            end = log[-1].last_offset + 1 if log else 0
+            end = log[-1].last_offset + 1 if log else starts.get(place, 0)
             ends[place] = end
             if lost:
+                history.log_start = min(history.log_start, starts.get(place, 0))
                 self._forget_lost(history, at, end, all_flushed=all_flushed)
             self._check_acknowledged(history, at)
             self._check_seen(history, at)
@@ -329,12 +416,12 @@ class Checker:
 
         present = dict.fromkeys(_number(value) for value in at.values())
         for number in history.acknowledged_somewhere:
-            if number not in present:
+            if number not in present and not history.greatest_log_start:
                 self._fail("lost-write", f"{history.name}: batch {number} was called a duplicate, the log does not hold it")
 
     def _check_seen(self, history: PartitionHistory, at: Mapping[int, bytes]) -> None:
         for offset, value in history.seen.items():
-            if at.get(offset) != value:
+            if offset >= history.log_start and at.get(offset) != value:
                 found = at.get(offset, b"nothing")[:40]
                 self._fail("lost-write", f"{history.name}: {value[:40]!r} was read at {offset}, the log holds {found!r} there")
 
@@ -347,7 +434,7 @@ class Checker:
             self._check_acknowledged(history, at)
             self._check_seen(history, at)
             for offset, value in at.items():
-                if offset not in history.seen:
+                if offset >= history.read_from and offset not in history.seen:
                     self._fail("unseen", f"{history.name}: {value[:40]!r} at {offset} was never polled")
 
 

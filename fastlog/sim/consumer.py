@@ -22,6 +22,7 @@ MOST_PAUSE_MS = 60
 MOST_WAIT_MS = 300
 SESSIONS_SINCE = 7
 LATEST = -1
+EARLIEST = -2
 
 RETRIABLE = (
     errors.NotLeaderOrFollower.code,
@@ -52,6 +53,7 @@ class Consumer:
         self._topic_ids: dict[str, bytes] = {}
         self._epochs: dict[Place, int] = {}
         self._positions: dict[Place, int] = {(topic, number): 0 for topic, count in topics.items() for number in range(count)}
+        self._out_of_range: dict[Place, None] = {}
         self._uses_sessions = entropy.chance(60)
         self._tells_epoch = entropy.chance(50)
 
@@ -91,27 +93,38 @@ class Consumer:
             self._topic_ids[name] = topic[0]
             for number, epoch in topic[2].items():
                 self._epochs[name, number] = epoch if self._tells_epoch else -1
-        yield from self._look_at_ends(peer)
+        ends = yield from self._offsets(peer, LATEST)
+        for place, end in ends.items():
+            self._checker.served(place, end, end)  # they are high watermarks
+        if self._out_of_range:
+            starts = yield from self._offsets(peer, EARLIEST)
+            for place in [place for place in self._out_of_range if place in starts]:
+                del self._out_of_range[place]
+                self._positions[place] = self._checker.go_on_at(place, self._positions[place], starts[place])
 
-    def _look_at_ends(self, peer: Peer) -> Any:
-        """Ask for the latest offsets: they are high watermarks."""
+    def _offsets(self, peer: Peer, timestamp: int) -> Any:
+        """Ask for the latest or the earliest offsets; return those that were told."""
         version = peer.version(ListOffsetsRequest, least=1)
         topics = [
             ListOffsetsRequest.ListOffsetsTopic(
                 name=topic,
                 partitions=[
-                    ListOffsetsRequest.ListOffsetsPartition(partition_index=number, timestamp=LATEST) for number in range(count)
+                    ListOffsetsRequest.ListOffsetsPartition(partition_index=number, timestamp=timestamp)
+                    for number in range(count)
                 ],
             )
             for topic, count in self._topics.items()
         ]
         answer = yield peer.request(ListOffsetsRequest(replica_id=-1, topics=topics), ListOffsetsResponse, version)
+        offsets: dict[Place, int] = {}
         for found in answer.topics:
             for partition in found.partitions:
+                place = (found.name, partition.partition_index)
                 if partition.error_code == errors.NONE:
-                    self._checker.served((found.name, partition.partition_index), partition.offset, partition.offset)
+                    offsets[place] = partition.offset
                 elif partition.error_code not in RETRIABLE:
-                    self._checker.unexpected((found.name, partition.partition_index), "ListOffsets", partition.error_code)
+                    self._checker.unexpected(place, "ListOffsets", partition.error_code)
+        return offsets
 
     def _poll_until_lost(self, peer: Peer) -> Any:
         version = peer.version(FetchRequest)
@@ -182,6 +195,10 @@ class Consumer:
                 if self._positions[place] != position:
                     continue  # a lost machine has set the position back meanwhile
                 if partition.error_code in RETRIABLE:
+                    is_readable = False
+                elif partition.error_code == errors.OffsetOutOfRange.code:
+                    self._checker.out_of_range(place, position)
+                    self._out_of_range[place] = None
                     is_readable = False
                 elif partition.error_code != errors.NONE:
                     self._checker.unexpected(place, "Fetch", partition.error_code)

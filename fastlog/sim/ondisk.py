@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastlog import _core
+from fastlog.sim.batches import values_of
 from fastlog.sim.drive import DirectoryNode, Drive, FileNode
 
 LOG_SUFFIX = ".log"
@@ -44,6 +45,16 @@ def read_log(drive: Drive, directory: str) -> list[LoggedBatch]:
     return batches
 
 
+def segment_sizes(drive: Drive, directory: str) -> dict[int, int]:
+    """Return the size of each segment's log by base offset, in order."""
+    entries = drive.find_directory(directory).entries
+    return {
+        int(name.removesuffix(LOG_SUFFIX)): len(node.cache)
+        for name, node in sorted(entries.items(), key=lambda entry: entry[0])
+        if name.endswith(LOG_SUFFIX) and isinstance(node, FileNode)
+    }
+
+
 def _read_segment(drive: Drive, path: str, node: FileNode) -> list[LoggedBatch]:
     certain_bytes = node.certain_bytes() if drive.is_durable(path) else 0
     content = bytes(node.cache)
@@ -59,7 +70,7 @@ def _read_segment(drive: Drive, path: str, node: FileNode) -> list[LoggedBatch]:
                 batch.producer_epoch,
                 batch.base_sequence,
                 batch.last_sequence,
-                [bytes(record.value or b"") for record in batch.records()],
+                values_of(batch),
                 path,
                 position,
                 end <= certain_bytes,

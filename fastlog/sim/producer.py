@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastlog import _core, errors
+from fastlog.codecs import NAMES, NONE, compress
 from fastlog.sim.peer import TOPIC_ID_SINCE, ConnectionLost, Peer
 from fastlog.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from fastlog.wire.messages.produce import ProduceRequest, ProduceResponse
@@ -31,6 +32,7 @@ MOST_ATTEMPTS = 30
 MOST_PAUSE_MS = 60
 PRODUCE_TIMEOUT_MS = 1_500
 CORRUPT_PERCENT = 3
+COMPRESSED_PERCENT = 30
 SEQUENCES = 1 << 31
 
 RETRIABLE = (
@@ -266,10 +268,11 @@ class Producer:
         base_sequence = lane.next_sequence if self._idempotent else -1
         sent = self._checker.send(lane.place, make_values, idempotent=self._idempotent, acks=self._acks)
         builder = _core.BatchBuilder(producer_id=self._producer[0], producer_epoch=self._producer[1], base_sequence=base_sequence)
-        now_ms = self._process.clock.wall_ms()
+        now_ms = sent.timestamp_ms = self._process.clock.wall_ms()
         for value in sent.values:
             builder.append(now_ms, b"%d" % sent.number, value)
-        content = builder.build()
+        codec = entropy.between(1, len(NAMES) - 1) if entropy.chance(COMPRESSED_PERCENT) else NONE
+        content = builder.build() if codec == NONE else builder.build(compress(codec, builder.payload()), codec)
         if self._idempotent:
             lane.next_sequence = (lane.next_sequence + count) % SEQUENCES
         elif entropy.chance(CORRUPT_PERCENT):

@@ -28,6 +28,7 @@ class Totals:
         self.acknowledged = 0
         self.polled = 0
         self.excused = 0
+        self.expired = 0
         self.events = 0
         self.faults: dict[str, int] = {}
 
@@ -41,6 +42,7 @@ class Totals:
         self.acknowledged += outcome.acknowledged
         self.polled += outcome.polled
         self.excused += outcome.excused
+        self.expired += outcome.expired
         self.events += outcome.events
         for fault in outcome.faults:
             self.faults[fault] = self.faults.get(fault, 0) + 1
@@ -84,7 +86,8 @@ def run_many(count: int, first: int, out: TextIO) -> int:
         f"{totals.counted} seeds ({first} to {seed - 1}), {len(totals.failed)} with a violation, "
         f"{totals.thin} too thin to count; {spent:.3f} CPU s/seed\n"
         f"{totals.acknowledged} batches acknowledged, {totals.polled} records polled, "
-        f"{totals.excused} acknowledged batches excused after a lost machine, {totals.events} events\n"
+        f"{totals.excused} acknowledged batches excused after a lost machine, {totals.expired} deleted by retention, "
+        f"{totals.events} events\n"
         f"faults: {met}\n"
     )
     return EXIT_VIOLATION if totals.failed else 0
@@ -102,7 +105,8 @@ def run_one(seed: int, verbose: bool, out: TextIO) -> int:
     out.write(
         f"seed {seed}: {outcome.violation or 'no violation'}{' (too thin to count)' if outcome.thin else ''}\n"
         f"trace {outcome.digest}, {outcome.events} events, {outcome.virtual_ns / 1e9:.3f} virtual s, "
-        f"{outcome.acknowledged} batches acknowledged, {outcome.polled} records polled, {outcome.excused} excused\n"
+        f"{outcome.acknowledged} batches acknowledged, {outcome.polled} records polled, {outcome.excused} excused, "
+        f"{outcome.expired} expired\n"
     )
     return EXIT_VIOLATION if outcome.violation is not None else 0
 

@@ -61,6 +61,8 @@ class Settings(NamedTuple):
 
     options: dict[str, str]
     all_flushed: bool
+    retention_ms: int = -1
+    retention_bytes: int = -1
 
 
 class Outcome(NamedTuple):
@@ -73,20 +75,24 @@ class Outcome(NamedTuple):
     acknowledged: int
     polled: int
     excused: int
+    expired: int
     faults: tuple[str, ...]
     thin: bool
     virtual_ns: int
 
 
 def draw_settings(entropy: Entropy, partitions: int) -> Settings:
-    """Return the options of a run's broker: small segments, so that they roll; now and then a flush before each answer."""
+    """Return the options of a run's broker: small segments, so that they roll; now and then a flush before each answer.
+
+    Retention, where there is any, is by time or by size, so that the checker can tell what it may take.
+    """
     all_flushed = entropy.chance(30)
     options = {
         "listeners": f"PLAINTEXT://{BROKER}:{PORT}",
         "log.dirs": DATA,
         "log.segment.bytes": str(entropy.choose((4_000, 10_000, 30_000, 1 << 20))),
         "log.index.interval.bytes": str(entropy.choose((0, 500, 4_096))),
-        "log.retention.ms": "-1",
+        "log.flush.offset.checkpoint.interval.ms": str(entropy.choose((50, 500, 60_000))),
         "num.partitions": str(partitions),
     }
     if all_flushed:
@@ -95,7 +101,17 @@ def draw_settings(entropy: Entropy, partitions: int) -> Settings:
         options["log.flush.interval.messages"] = str(entropy.between(2, 50))
     if entropy.chance(30):
         options["log.flush.interval.ms"] = str(entropy.between(1, 500))
-    return Settings(options, all_flushed)
+    retention_ms = retention_bytes = -1
+    if entropy.chance(40):
+        if entropy.chance(50):
+            retention_ms = entropy.choose((300, 1_500, 10_000))
+        else:
+            retention_bytes = entropy.choose((0, 4_000, 12_000))
+        options["log.retention.check.interval.ms"] = str(entropy.between(20, 500))
+        options["log.segment.delete.delay.ms"] = str(entropy.choose((0, 100, 60_000)))
+    options["log.retention.ms"] = str(retention_ms)
+    options["log.retention.bytes"] = str(retention_bytes)
+    return Settings(options, all_flushed, retention_ms, retention_bytes)
 
 
 class World:
@@ -110,10 +126,10 @@ class World:
         self._entropy = entropy.fork("world")
         self.scheduler = Scheduler(entropy.fork("order"), self.trace)
         self.wires = Wires(self.scheduler, entropy.fork("wires"), self.trace)
-        self.checker = Checker()
         partitions = self._entropy.between(1, MOST_PARTITIONS)
         self.topics = {f"topic{number}": partitions for number in range(self._entropy.between(1, MOST_TOPICS))}
         self.settings = draw_settings(entropy.fork("settings"), partitions)
+        self.checker = Checker(retention_ms=self.settings.retention_ms, retention_bytes=self.settings.retention_bytes)
         self.machine = Machine(
             BROKER,
             self.scheduler,
@@ -187,6 +203,7 @@ class World:
             self.checker.acknowledged_count,
             self.checker.polled_count,
             self.checker.excused_count,
+            self.checker.expired_count,
             tuple(self.struck),
             self._thin,
             self.scheduler.now_ns,
@@ -207,6 +224,7 @@ class World:
         self.machine.faults.strike_after_operations = -1
         quiet_ns = self.scheduler.now_ns + QUIET_NS
         self._step_until(lambda: self.scheduler.now_ns >= quiet_ns and self._is_drained(), DRAIN_LIMIT_NS, "the consumer")
+        self._check_retention()
         stopped: list[bool] = []
         self.machine.stop(lambda: stopped.append(True))
         self._step_until(lambda: bool(stopped), DRAIN_LIMIT_NS, "a clean stop")
@@ -234,8 +252,11 @@ class World:
         if self._must_check:
             self._check_restart()
         for state in program.partition_states():
+            place = (state.topic, state.partition)
+            if state.log_start_offset > self.checker.log_start(place):
+                self._expired(place, state.log_start_offset)
             self.checker.state(
-                (state.topic, state.partition),
+                place,
                 state.log_start_offset,
                 state.last_stable_offset,
                 state.high_watermark,
@@ -373,12 +394,40 @@ class World:
         self._must_check = False
         if self._entropy.chance(50):
             self.machine.faults.strike_after_operations = -1
-        ends = self.checker.restarted(self._logs(), lost=self._was_lost, all_flushed=self.settings.all_flushed)
+        starts = self._log_starts()
+        for place, start in starts.items():
+            if start > self.checker.log_start(place):
+                self._expired(place, start)
+        ends = self.checker.restarted(self._logs(), starts, lost=self._was_lost, all_flushed=self.settings.all_flushed)
         if self._was_lost:
             self.consumer.truncated(ends)
         self._was_lost = False
         if self._fault_is_on:
             self._over()
+
+    def _expired(self, place: Place, log_start: int) -> None:
+        """Tell the checker that retention took something; after a loss the size that is left says nothing of what it left."""
+        process = self.machine.process
+        assert process is not None
+        size_bytes = None if self._was_lost else sum(self._segment_sizes(place).values())
+        self.checker.expired(place, log_start, wall_ms=process.clock.wall_ms(), size_bytes=size_bytes)
+
+    def _check_retention(self) -> None:
+        """Look at what is left in the end, once retention was there again."""
+        process = self.machine.process
+        if process is None or "log.retention.check.interval.ms" not in self.settings.options:
+            return
+        logs, wall_ms = self._logs(), process.clock.wall_ms()
+        for place, log in logs.items():
+            sizes = self._segment_sizes(place)
+            newest_ms = max((self.checker.timestamp_ms(batch) for batch in log if batch.path == log[0].path), default=wall_ms)
+            self.checker.must_have_expired(place, list(sizes.values()), newest_ms + QUIET_NS // NANOSECONDS_PER_MILLISECOND, wall_ms)
+
+    def _segment_sizes(self, place: Place) -> dict[int, int]:
+        return ondisk.segment_sizes(self.machine.drive, f"{DATA}/{place[0]}-{place[1]}")
+
+    def _log_starts(self) -> dict[Place, int]:
+        return {place: min(self._segment_sizes(place), default=0) for place in self._logs()}
 
     def _logs(self) -> dict[Place, list[LoggedBatch]]:
         logs: dict[Place, list[LoggedBatch]] = {}

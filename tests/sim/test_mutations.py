@@ -7,14 +7,16 @@ from itertools import count, islice
 
 from fastlog import _core
 from fastlog.api import produce
+from fastlog.codecs import GZIP, SNAPPY
 from fastlog.env.reactor import Reactor
 from fastlog.sim.broker import broker_maker
 from fastlog.sim.disk import SimulatedDisk, SimulatedFile
 from fastlog.sim.world import World
-from fastlog.storage import recovery
+from fastlog.storage import log, recovery
 from fastlog.storage.durability import Durability
 from fastlog.storage.environment import LogDirectory
 from fastlog.storage.log import Log
+from fastlog.storage.log_manager import LogManager
 from fastlog.storage.producer_state import ProducerState
 
 
@@ -84,6 +86,8 @@ def test_a_truncation_to_the_high_watermark(monkeypatch):
         if active.next_offset > loading.stop.high_watermark > active.base_offset:
             active.truncate(loading.stop.high_watermark)
 
+    repeat = LogManager._repeat  # the checkpoint is written often enough to say something in a run as short as these
+    monkeypatch.setattr(LogManager, "_repeat", lambda manager, ms, task: repeat(manager, min(ms, 100), task))
     monkeypatch.setattr(recovery._Loading, "recover_steps", recover_steps)
     assert found_within(60) == "lost-write"
 
@@ -178,3 +182,46 @@ def test_reads_past_the_high_watermark(monkeypatch):
 
     monkeypatch.setattr(Log, "read", read)
     assert found_within(60) in ("precommitted-read", "lost-write")
+
+
+def deletes(world):
+    """Suits a world in which retention deletes something."""
+    return "log.retention.check.interval.ms" in world.settings.options
+
+
+def test_retention_that_takes_a_segment_too_many(monkeypatch):
+    original = log.expired_count
+
+    def expired_count(segments, *more):
+        found = list(segments)
+        count = original(found, *more)
+        return count + (0 < count < len(found))
+
+    monkeypatch.setattr(log, "expired_count", expired_count)
+    assert found_within(30, deletes) == "expired"
+
+
+def test_retention_that_takes_nothing(monkeypatch):
+    monkeypatch.setattr(Log, "delete_old_segments", lambda log: 0)
+    assert found_within(15, deletes) == "expired"
+
+
+def test_a_log_start_that_a_restart_does_not_know(monkeypatch):
+    """Whoever reads there finds nothing, and is not told so."""
+    monkeypatch.setattr(recovery._Loading, "log_start", lambda loading: 0)
+    assert found_within(60, deletes) in ("offsets", "mistake", "poll-skip", "stuck")
+
+
+def test_compressed_batches_that_change_their_codec(monkeypatch):
+    """Nobody but a consumer can tell: the batch is whole and its CRC is right."""
+    original = Log.stage
+
+    def stage(log, records, leader_epoch, **more):
+        content = bytearray(bytes(records))
+        if content[22] & 0x07 in (GZIP, SNAPPY):
+            content[22] ^= GZIP | SNAPPY
+            content[17:21] = _core.crc32c(content[21:]).to_bytes(4, "big")
+        return original(log, _core.Slice(content), leader_epoch, **more)
+
+    monkeypatch.setattr(Log, "stage", stage)
+    assert found_within(10) == "corrupt"
