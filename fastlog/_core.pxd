@@ -228,6 +228,7 @@ cdef class File:
     cpdef release_beyond(self, int64_t size)
     cpdef int64_t size_bytes(self) except -1
     cpdef bint is_resident(self, int64_t position, int64_t size) except -1
+    cpdef drop_cache(self)
 
 @cython.final
 cdef class Region:

@@ -279,6 +279,12 @@ class File:
         Asks by preadv2(RWF_NOWAIT) for one byte every 64 KiB: what the page cache holds comes and goes in larger pieces.
         """
 
+    def drop_cache(self) -> None:
+        """Let the next reads come from the device, but for what was not written to it yet (POSIX_FADV_DONTNEED).
+
+        After a failed sync the page cache may show what the device does not have, and call it clean.
+        """
+
     def descriptor(self) -> int:
         """Return the descriptor, -1 where there is none (simulated, closed)."""
 

@@ -142,6 +142,7 @@ def read_whole(disk: Disk, path: str) -> bytes:
     """Return a file's bytes."""
     file = disk.open(path, read_only=True)
     try:
+        file.drop_cache()  # where a sync failed, it holds what the device does not, and would never get
         size = file.size_bytes()
         parts: list[bytes] = []
         position = 0

@@ -36,7 +36,8 @@ cdef extern from "<sys/stat.h>" nogil:
 
 cdef extern from "<fcntl.h>" nogil:
     int c_fallocate "fallocate"(int descriptor, int mode, int64_t position, int64_t size)
-    enum: FALLOC_FL_KEEP_SIZE
+    int c_posix_fadvise "posix_fadvise"(int descriptor, int64_t position, int64_t size, int advice)
+    enum: FALLOC_FL_KEEP_SIZE, POSIX_FADV_DONTNEED
 
 cdef extern from "<sys/uio.h>" nogil:
     ssize_t c_pwritev "pwritev"(int descriptor, const iovec* vectors, int count, int64_t position)
@@ -430,6 +431,15 @@ cdef class File:
             at = end - 1 if at < end - 1 and at + RESIDENT_PROBE_BYTES > end - 1 else at + RESIDENT_PROBE_BYTES
         self.unpin()
         return resident
+
+    cpdef drop_cache(self):
+        cdef int descriptor = self.pin()
+        cdef int failure
+        with nogil:
+            failure = c_posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+        self.unpin()
+        if failure:
+            raise_system_error(failure, self.path)
 
     # ---- mappings -------------------------------------------------------------------------------------------------------------
 

@@ -268,7 +268,7 @@ class Checker:
         return self.partition(place).log_start
 
     def expired(self, place: Place, log_start: int, *, wall_ms: int, size_bytes: int | None) -> None:
-        """Note that a log begins later than it did, at the broker's time `wall_ms`; `size_bytes` (if that tells) is left of it."""
+        """Note that a log begins later than it did, when it is `wall_ms` there; `size_bytes` are left of it."""
         history = self.partition(place)
         where = f"{history.name}: the log's start went from {history.log_start} to {log_start}"
         if self._retention_ms < 0 and self._retention_bytes < 0:
@@ -299,8 +299,9 @@ class Checker:
         name = self.partition(place).name
         if len(sizes) > 1 and 0 <= self._retention_bytes <= sum(sizes[1:]):
             self._fail("expired", f"{name}: retention.bytes={self._retention_bytes} left segments of {list(sizes)} bytes")
-        if sizes[0] and 0 <= self._retention_ms < wall_ms - newest_ms:
-            self._fail("expired", f"{name}: retention.ms={self._retention_ms} left a segment that is {wall_ms - newest_ms} ms old")
+        age_ms = wall_ms - newest_ms
+        if sizes[0] and 0 <= self._retention_ms < age_ms:
+            self._fail("expired", f"{name}: retention.ms={self._retention_ms} left a segment that is {age_ms} ms old")
 
     def state(self, place: Place, log_start: int, last_stable_offset: int, high_watermark: int, log_end: int) -> None:
         """Note what a partition is after a turn of its broker."""

@@ -211,6 +211,12 @@ class SimulatedFile(_core.File):
         self._check_open()
         return True
 
+    def drop_cache(self) -> None:
+        self._check_open()
+        if self._access.enter(f"drop cache {self.path}", READ_NS, path=self.path):
+            self._access.strike()
+        self._node.evict()
+
     def descriptor(self) -> int:
         return -1
 

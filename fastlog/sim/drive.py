@@ -315,6 +315,10 @@ class Drive:
         self.change_names([(parent, name, made)])
         return made
 
+    def is_doomed(self) -> bool:
+        """Tell whether a file shows what a failed sync has kept from the drive."""
+        return any(node.doomed for _, node in self.files())
+
     def evict(self) -> None:
         """Drop clean pages, as a machine short of memory may at any time."""
         for _, node in self.files():

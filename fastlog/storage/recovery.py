@@ -141,6 +141,7 @@ class _Loading:
             files = self.segments[index]
             size_before = files.size_bytes
             segment = files.open_for_recovery(self.config)
+            yield segment.log.drop_cache  # where a sync failed, it holds what the device does not, and would never get
             self.recovered[files.base_offset] = yield segment.recover
             self.progress(self.path, index - first + 1, total)
             cut_bytes = size_before - segment.size_bytes

@@ -119,6 +119,21 @@ def test_what_was_just_written_is_resident(open_file):
     assert file.is_resident(0, 0)
 
 
+def test_dropping_the_cache_loses_nothing(open_file):
+    """What is not written to the device yet stays in memory, what is comes back from there."""
+    file = open_file()
+    data = os.urandom(300_000)
+    file.pwritev([data], 0)
+    file.drop_cache()
+    assert file.pread(300_000, 0) == data
+    file.fdatasync()
+    file.drop_cache()
+    assert file.pread(300_000, 0) == data
+    file.close()
+    with pytest.raises((OSError, ValueError)):
+        file.drop_cache()
+
+
 def test_copy_to_takes_the_beginning(open_file):
     source, target = open_file("a"), open_file("b")
     data = os.urandom(3_000_000)

@@ -236,6 +236,7 @@ class ToyLog:
         self.positions = []
         self.sequences = {}
         self.failed = False
+        file.drop_cache()
         for batch in self.find_batches(file.pread(file.size_bytes(), 0)):
             self.take(batch)
         file.ftruncate(self.size)

@@ -191,3 +191,20 @@ def test_slowness_takes_virtual_time(disk_world):
     before = disk_world.process.ahead_ns
     file.pwritev([b"x"], 0)
     assert disk_world.process.ahead_ns - before > 10 * quick
+
+
+def test_a_dropped_cache_shows_what_a_failed_sync_has_lost_and_nothing_else_is_gone(disk_world):
+    file = disk_world.disk.open("/f", create=True)
+    file.pwritev([b"a" * 512], 0)
+    file.fdatasync()
+    file.pwritev([b"b" * 512], 512)
+    disk_world.faults.sync_error_percent = 100
+    with pytest.raises(OSError, match="Input/output"):
+        file.fdatasync()
+    disk_world.faults.heal()
+    file.pwritev([b"c" * 512], 1024)
+    assert file.pread(2000, 0) == b"a" * 512 + b"b" * 512 + b"c" * 512
+    assert disk_world.drive.is_doomed()
+    file.drop_cache()
+    assert file.pread(2000, 0) == b"a" * 512 + bytes(512) + b"c" * 512
+    assert not disk_world.drive.is_doomed()

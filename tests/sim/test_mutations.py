@@ -225,3 +225,9 @@ def test_compressed_batches_that_change_their_codec(monkeypatch):
 
     monkeypatch.setattr(Log, "stage", stage)
     assert found_within(10) == "corrupt"
+
+
+def test_a_restart_that_believes_the_page_cache_after_a_failed_sync(monkeypatch):
+    """Recovery syncs what it found, successfully, and yet a part of it is on no disk."""
+    monkeypatch.setattr(SimulatedFile, "drop_cache", lambda file: None)
+    assert found_within(80, meets("sync errors")) in ("lost-write", "corrupt", "mistake")

@@ -52,6 +52,9 @@ class OpenFile:
         self._disk.happen("sync", self.path)
         self._file.synced = bytes(self._file.data)
 
+    def drop_cache(self):
+        self._check()
+
     def close(self):
         self._closed = True
 
