@@ -10,7 +10,9 @@ The promises (docs/architecture.md, "Durability"; the names of anomalies are tho
   began, and one producer's sequences follow each other in the log.
 * nonmonotonic-poll, poll-skip: a poll begins at its position and each batch follows the one before.
 * unseen: in the end a consumer has seen everything that the log holds.
-* corrupt, phantom: no byte is served or kept that was not sent, and nothing of what was refused.
+* corrupt, phantom: no byte is served or kept that was not sent, and nothing of what was refused. Of a batch that a bit was
+  flipped in on the disk nothing is believed: its CRC tells the consumer, or the broker says so. A recovery that scans it ends the
+  log there.
 * expired: retention takes whole segments, no record before retention.ms or retention.bytes let it go, and in the end it took
   what it had to. Whoever reads below the log's start is told so, and goes on where the log begins.
 * Log end and high watermark never go back (but over a lost machine); last stable offset <= high watermark <= log end.
@@ -92,8 +94,14 @@ class PartitionHistory:
         self.high_watermark = 0
         self.log_end = 0
         self.log_start = self.greatest_log_start = 0
+        self.damaged: dict[int, int] = {}
+        """First and last offset of the batches that bits were flipped in."""
         self.read_from = 0
         """Where the consumer went on after it had read below the log's start."""
+
+    def end_of_damage(self, offset: int) -> int | None:
+        """Return where the damaged batch ends that holds an offset, None where none does."""
+        return next((last + 1 for first, last in self.damaged.items() if first <= offset <= last), None)
 
 
 class Checker:
@@ -106,6 +114,7 @@ class Checker:
         self.polled_count = 0
         self.excused_count = 0
         self.expired_count = 0
+        self.damage_found_count = 0
         self.losses = 0
         """How often synced data alone was certain to survive: an idempotent producer may meet a gap after that."""
         self.violation: Violation | None = None
@@ -153,7 +162,7 @@ class Checker:
                 "inconsistent-offsets", f"{history.name}: offset {base_offset} acknowledged for {other.number} and {sent.number}"
             )
         sent.acknowledged, sent.base_offset = True, base_offset
-        if base_offset >= history.log_start:
+        if base_offset >= history.log_start and base_offset not in history.damaged:
             history.acknowledged[base_offset] = sent
         history.acknowledged_high = max(history.acknowledged_high, sent.last_offset)
         self.acknowledged_count += 1
@@ -172,10 +181,6 @@ class Checker:
     def unexpected(self, place: Place, what: str, error_code: int) -> None:
         """Note an answer that nothing in this simulation can cause."""
         self._fail("protocol", f"{place[0]}-{place[1]}: {what} was answered with error {error_code}")
-
-    def corrupt(self, place: Place, position: int, error: _core.CorruptBatch) -> None:
-        """Note that a fetch gave bytes that are no valid batches."""
-        self._fail("corrupt", f"{place[0]}-{place[1]}: a fetch at {position} gave {error.reason} at byte {error.position}")
 
     def mistake(self, error: BaseException) -> None:
         """Note an exception that the broker let escape: a mistake, whatever it did to its files and connections."""
@@ -215,6 +220,24 @@ class Checker:
                 self._fail("corrupt", f"{history.name}: the batch at {batch.base_offset} cannot be read: {error}")
             expected = batch.last_offset + 1
         return expected
+
+    def damaged(self, batch: LoggedBatch, place: Place) -> None:
+        """Note that a bit of a batch's records is going to be flipped: nothing is promised of it any more."""
+        history = self.partition(place)
+        history.damaged[batch.base_offset] = batch.last_offset
+        history.acknowledged.pop(batch.base_offset, None)
+        history.acknowledged_somewhere.pop(_number(batch.values[0]), None)
+        for offset in range(batch.base_offset, batch.last_offset + 1):
+            history.seen.pop(offset, None)
+
+    def damage_found(self, place: Place, position: int, error: Exception) -> int:
+        """Note that a consumer was told, or found, that the batch at its position is corrupt; return the position behind it."""
+        history = self.partition(place)
+        end = history.end_of_damage(position)
+        if end is None:
+            self._fail("corrupt", f"{history.name}: a fetch at {position} gave no valid batch: {error}")
+        self.damage_found_count += 1
+        return end
 
     def out_of_range(self, place: Place, position: int) -> None:
         """Note that a consumer was told that there is nothing at its position."""
@@ -291,7 +314,7 @@ class Checker:
 
     def timestamp_ms(self, batch: LoggedBatch) -> int:
         """Return the timestamp of a logged batch's records, -1 where nobody sent it."""
-        number = _number(batch.values[0])
+        number = _number(batch.values[0]) if batch.values else len(self._sent)
         return self._sent[number].timestamp_ms if number < len(self._sent) else -1
 
     def must_have_expired(self, place: Place, sizes: Sequence[int], newest_ms: int, wall_ms: int) -> None:
@@ -349,7 +372,13 @@ class Checker:
             ends[place] = end
             if lost:
                 history.log_start = min(history.log_start, starts.get(place, 0))
+            if end in history.damaged:
+                self.losses += 1
+                self._certain[place] = min(end, self._certain.get(place, end))
+                self._forget_lost(history, at, end, all_flushed=False)
+            elif lost:
                 self._forget_lost(history, at, end, all_flushed=all_flushed)
+            history.damaged = {first: last for first, last in history.damaged.items() if first < end}
             self._check_acknowledged(history, at)
             self._check_seen(history, at)
         self._certain.clear()
@@ -391,12 +420,13 @@ class Checker:
             if batch.base_offset != expected:
                 self._fail("inconsistent-offsets", f"{history.name}: {where} should begin at {expected}")
             expected = batch.last_offset + 1
-            sent = self._known(history, batch.values[0], where)
-            if batch.values != sent.values:
-                self._fail("corrupt", f"{history.name}: {where} is not the batch {sent.number} that was sent")
-            times[sent.number] = times.get(sent.number, 0) + 1
-            if times[sent.number] > (1 if sent.idempotent else sent.attempts):
-                self._fail("duplicate", f"{history.name}: {where} is batch {sent.number} once more ({sent.attempts} sends)")
+            if not batch.is_damaged:
+                sent = self._known(history, batch.values[0], where)
+                if batch.values != sent.values:
+                    self._fail("corrupt", f"{history.name}: {where} is not the batch {sent.number} that was sent")
+                times[sent.number] = times.get(sent.number, 0) + 1
+                if times[sent.number] > (1 if sent.idempotent else sent.attempts):
+                    self._fail("duplicate", f"{history.name}: {where} is batch {sent.number} once more ({sent.attempts} sends)")
             if batch.producer_id >= 0:
                 producer = (batch.producer_id, batch.producer_epoch)
                 if sequences.get(producer, batch.base_sequence) != batch.base_sequence:
@@ -417,12 +447,12 @@ class Checker:
 
         present = dict.fromkeys(_number(value) for value in at.values())
         for number in history.acknowledged_somewhere:
-            if number not in present and not history.greatest_log_start:
+            if number not in present and not history.greatest_log_start and not history.damaged:
                 self._fail("lost-write", f"{history.name}: batch {number} was called a duplicate, the log does not hold it")
 
     def _check_seen(self, history: PartitionHistory, at: Mapping[int, bytes]) -> None:
         for offset, value in history.seen.items():
-            if offset >= history.log_start and at.get(offset) != value:
+            if offset >= history.log_start and at.get(offset) != value and history.end_of_damage(offset) is None:
                 found = at.get(offset, b"nothing")[:40]
                 self._fail("lost-write", f"{history.name}: {value[:40]!r} was read at {offset}, the log holds {found!r} there")
 

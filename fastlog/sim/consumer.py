@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastlog import _core, errors
+from fastlog.sim.ondisk import valid_batches
 from fastlog.sim.peer import TOPIC_ID_SINCE, ConnectionLost, Peer
 from fastlog.wire.messages.fetch import FetchRequest, FetchResponse
 from fastlog.wire.messages.list_offsets import ListOffsetsRequest, ListOffsetsResponse
@@ -66,6 +67,10 @@ class Consumer:
         for place, end in ends.items():
             if place in self._positions:
                 self._positions[place] = min(self._positions[place], end)
+
+    def go_back(self, place: Place, offset: int) -> None:
+        """Read again from an offset on, where it was read already."""
+        self._positions[place] = min(self._positions[place], offset)
 
     def start(self) -> None:
         """Begin; the consumer goes on by itself."""
@@ -200,6 +205,8 @@ class Consumer:
                     self._checker.out_of_range(place, position)
                     self._out_of_range[place] = None
                     is_readable = False
+                elif partition.error_code == errors.CorruptMessage.code:
+                    self._positions[place] = self._checker.damage_found(place, position, errors.CorruptMessage())
                 elif partition.error_code != errors.NONE:
                     self._checker.unexpected(place, "Fetch", partition.error_code)
                 else:
@@ -210,14 +217,14 @@ class Consumer:
 
     def _take_records(self, place: Place, position: int, partition: FetchResponse.PartitionData) -> None:
         batches: list[_core.Batch] = []
+        corrupt: _core.CorruptBatch | None = None
         if partition.records is not None:
             try:
                 batches = _core.scan(partition.records, allow_partial=True)
             except _core.CorruptBatch as error:
-                self._checker.corrupt(place, position, error)
-        self._positions[place] = self._checker.poll(
-            place, position, batches, partition.high_watermark, partition.last_stable_offset
-        )
+                corrupt, batches = error, valid_batches(bytes(partition.records))
+        position = self._checker.poll(place, position, batches, partition.high_watermark, partition.last_stable_offset)
+        self._positions[place] = position if corrupt is None else self._checker.damage_found(place, position, corrupt)
 
     def _pause(self) -> Any:
         pending = self._reactor.pending()

@@ -7,6 +7,7 @@ The rules of a loss, worst case within what file systems promise:
 * A file's size persists apart from its data: any size that the file had since its last sync, or one between, may come back.
 * A name (create, rename, unlink, make directory) is durable once its directory was synced. Of a directory's unsynced changes a
   prefix survives, each of them whole: journaling file systems keep their order.
+* A bit may flip on the medium in what was written long ago (`FileNode.flip`).
 * A failed sync leaves the sectors readable, marks them clean and never writes them ("fsyncgate"): a later sync that succeeds does
   not bring them back, and memory pressure or a loss of power shows the old bytes again.
 
@@ -28,7 +29,7 @@ SECTOR_BYTES = 512
 class FileNode:
     """A file's content: `cache` is what reads see, `durable` what was synced; `dirty` and `doomed` list sectors that differ."""
 
-    __slots__ = ("cache", "dirty", "doomed", "durable", "greatest_size", "least_size", "reserved_bytes")
+    __slots__ = ("cache", "damaged", "dirty", "doomed", "durable", "greatest_size", "least_size", "reserved_bytes")
 
     def __init__(self) -> None:
         self.cache = bytearray()
@@ -37,6 +38,14 @@ class FileNode:
         self.doomed: dict[int, None] = {}
         self.least_size = self.greatest_size = 0
         self.reserved_bytes = 0
+        self.damaged: dict[int, int] = {}
+        """Where batches begin that a bit was flipped in, and their sizes: for the checker's eyes alone."""
+
+    def flip(self, position: int, bit: int) -> None:
+        """Flip one bit on the medium, and in memory, which has long been read from there."""
+        for content in (self.cache, self.durable):
+            if position < len(content):
+                content[position] ^= 1 << bit
 
     def write(self, position: int, data: bytes) -> None:
         """Put bytes into the cache; a gap before them reads as zeros."""

@@ -20,8 +20,10 @@ Kind = Literal[
     "write errors",
     "read errors",
     "sync errors",
+    "sync errors, bare restart",
     "slow disk",
     "clock jump",
+    "bit flip",
 ]
 
 WEIGHTS: tuple[tuple[Kind, int], ...] = (
@@ -36,9 +38,11 @@ WEIGHTS: tuple[tuple[Kind, int], ...] = (
     ("short writes", 2),
     ("write errors", 1),
     ("read errors", 1),
-    ("sync errors", 2),
+    ("sync errors", 1),
+    ("sync errors, bare restart", 2),
     ("slow disk", 1),
     ("clock jump", 1),
+    ("bit flip", 3),
 )
 LEAST_TRAFFIC = 8
 MOST_TRAFFIC = 30

@@ -5,6 +5,7 @@ Reads Kafka's file layout (`<base offset, 20 digits>.log` and its `.index`), as 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastlog import _core
@@ -17,7 +18,10 @@ INDEX_ENTRY_BYTES = 8
 
 
 class LoggedBatch(NamedTuple):
-    """One valid batch of a log. `certain`: its bytes and the names on the way to them survive any loss of power."""
+    """One batch of a log. `certain`: its bytes and the names on the way to them survive any loss of power.
+
+    A damaged one has no values: a bit of its records was flipped, and its header is what it was.
+    """
 
     base_offset: int
     last_offset: int
@@ -28,11 +32,13 @@ class LoggedBatch(NamedTuple):
     values: list[bytes]
     path: str
     position: int
+    size_bytes: int
     certain: bool
+    is_damaged: bool
 
 
 def read_log(drive: Drive, directory: str) -> list[LoggedBatch]:
-    """Return the batches of a partition in order, of each segment up to its first invalid byte."""
+    """Return the batches of a partition in order, of each segment up to its first invalid byte that is no flipped bit."""
     try:
         names = drive.find_directory(directory).entries
     except OSError:
@@ -60,7 +66,7 @@ def _read_segment(drive: Drive, path: str, node: FileNode) -> list[LoggedBatch]:
     content = bytes(node.cache)
     batches: list[LoggedBatch] = []
     position = 0
-    for batch in valid_batches(content):
+    for batch, is_damaged in _batches(content, node.damaged):
         end = position + len(batch)
         batches.append(
             LoggedBatch(
@@ -70,14 +76,30 @@ def _read_segment(drive: Drive, path: str, node: FileNode) -> list[LoggedBatch]:
                 batch.producer_epoch,
                 batch.base_sequence,
                 batch.last_sequence,
-                values_of(batch),
+                [] if is_damaged else values_of(batch),
                 path,
                 position,
+                len(batch),
                 end <= certain_bytes,
+                is_damaged,
             )
         )
         position = end
     return batches
+
+
+def _batches(content: bytes, damaged: dict[int, int]) -> Iterator[tuple[_core.Batch, bool]]:
+    """Yield each batch that is valid or damaged, and which of both."""
+    position = 0
+    while True:
+        for batch in valid_batches(content[position:]):
+            yield batch, False
+            position += len(batch)
+        end = position + damaged.get(position, 0)
+        if not position < end <= len(content):
+            return
+        yield _core.scan(content[position:end], check_crc=False, check_records=False)[0], True
+        position = end
 
 
 def valid_batches(content: bytes) -> list[_core.Batch]:

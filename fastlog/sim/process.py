@@ -84,6 +84,11 @@ class Process:
             self.turns += 1
             self._is_touched = True
 
+    @property
+    def busy_ns(self) -> int:
+        """How long what it did last still takes it: its own clock was as far ahead then."""
+        return max(0, self._busy_until_ns - self.scheduler.now_ns)
+
     def spend(self, cost_ns: int) -> None:
         """Let virtual time pass for this process inside its turn."""
         self.ahead_ns += cost_ns

@@ -29,6 +29,7 @@ class Totals:
         self.polled = 0
         self.excused = 0
         self.expired = 0
+        self.damage_found = 0
         self.events = 0
         self.faults: dict[str, int] = {}
 
@@ -43,6 +44,7 @@ class Totals:
         self.polled += outcome.polled
         self.excused += outcome.excused
         self.expired += outcome.expired
+        self.damage_found += outcome.damage_found
         self.events += outcome.events
         for fault in outcome.faults:
             self.faults[fault] = self.faults.get(fault, 0) + 1
@@ -87,7 +89,7 @@ def run_many(count: int, first: int, out: TextIO) -> int:
         f"{totals.thin} too thin to count; {spent:.3f} CPU s/seed\n"
         f"{totals.acknowledged} batches acknowledged, {totals.polled} records polled, "
         f"{totals.excused} acknowledged batches excused after a lost machine, {totals.expired} deleted by retention, "
-        f"{totals.events} events\n"
+        f"{totals.damage_found} damaged ones found, {totals.events} events\n"
         f"faults: {met}\n"
     )
     return EXIT_VIOLATION if totals.failed else 0
@@ -106,7 +108,7 @@ def run_one(seed: int, verbose: bool, out: TextIO) -> int:
         f"seed {seed}: {outcome.violation or 'no violation'}{' (too thin to count)' if outcome.thin else ''}\n"
         f"trace {outcome.digest}, {outcome.events} events, {outcome.virtual_ns / 1e9:.3f} virtual s, "
         f"{outcome.acknowledged} batches acknowledged, {outcome.polled} records polled, {outcome.excused} excused, "
-        f"{outcome.expired} expired\n"
+        f"{outcome.expired} expired, {outcome.damage_found} damaged found\n"
     )
     return EXIT_VIOLATION if outcome.violation is not None else 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastlog import _core
 from fastlog.sim import ondisk
 from fastlog.sim.checker import Checker, Place, Violation
 from fastlog.sim.consumer import Consumer
@@ -32,6 +33,7 @@ MOST_TOPICS = 2
 MOST_PARTITIONS = 3
 LEAST_BATCHES_MORE = 15
 MOST_BATCHES_MORE = 40
+SEGMENT_BYTES = (4_000, 10_000, 30_000, 1 << 20)
 MOST_STEPS = 60_000
 MOST_TIMES_MORE = 10
 STEPS_PER_LOOK = 16
@@ -76,12 +78,13 @@ class Outcome(NamedTuple):
     polled: int
     excused: int
     expired: int
+    damage_found: int
     faults: tuple[str, ...]
     thin: bool
     virtual_ns: int
 
 
-def draw_settings(entropy: Entropy, partitions: int) -> Settings:
+def draw_settings(entropy: Entropy, partitions: int, *, must_roll: bool) -> Settings:
     """Return the options of a run's broker: small segments, so that they roll; now and then a flush before each answer.
 
     Retention, where there is any, is by time or by size, so that the checker can tell what it may take.
@@ -90,7 +93,7 @@ def draw_settings(entropy: Entropy, partitions: int) -> Settings:
     options = {
         "listeners": f"PLAINTEXT://{BROKER}:{PORT}",
         "log.dirs": DATA,
-        "log.segment.bytes": str(entropy.choose((4_000, 10_000, 30_000, 1 << 20))),
+        "log.segment.bytes": str(entropy.choose(SEGMENT_BYTES if not must_roll else SEGMENT_BYTES[:1])),
         "log.index.interval.bytes": str(entropy.choose((0, 500, 4_096))),
         "log.flush.offset.checkpoint.interval.ms": str(entropy.choose((50, 500, 60_000))),
         "num.partitions": str(partitions),
@@ -128,7 +131,10 @@ class World:
         self.wires = Wires(self.scheduler, entropy.fork("wires"), self.trace)
         partitions = self._entropy.between(1, MOST_PARTITIONS)
         self.topics = {f"topic{number}": partitions for number in range(self._entropy.between(1, MOST_TOPICS))}
-        self.settings = draw_settings(entropy.fork("settings"), partitions)
+        self.faults = draw_faults(entropy.fork("faults"))
+        self.settings = draw_settings(
+            entropy.fork("settings"), partitions, must_roll=any(fault.kind == "bit flip" for fault in self.faults)
+        )
         self.checker = Checker(retention_ms=self.settings.retention_ms, retention_bytes=self.settings.retention_bytes)
         self.machine = Machine(
             BROKER,
@@ -142,7 +148,6 @@ class World:
         self.machine.on_crash = self._crashed
         self.machine.on_mistake = self.checker.mistake
         self.machine.before_power_loss = self._before_power_loss
-        self.faults = draw_faults(entropy.fork("faults"))
         self.producers = self._make_producers(entropy.fork("producers"))
         self.consumer = Consumer(self._client("consumer"), self.checker, entropy.fork("consumer"), (BROKER, PORT), self.topics)
         self.struck: list[str] = []
@@ -204,6 +209,7 @@ class World:
             self.checker.polled_count,
             self.checker.excused_count,
             self.checker.expired_count,
+            self.checker.damage_found_count,
             tuple(self.struck),
             self._thin,
             self.scheduler.now_ns,
@@ -334,13 +340,32 @@ class World:
             case "read errors":
                 faults.read_error_percent = 20
                 later(fault.duration_ns, self._reboot)
-            case "sync errors":
+            case "sync errors" | "sync errors, bare restart":
                 faults.sync_error_percent = 30
-                later(fault.duration_ns, self._reboot if fault.operations % 2 else self._restart_bare)
+                later(fault.duration_ns, self._reboot if fault.kind == "sync errors" else self._restart_bare)
             case "clock jump":
                 if machine.process is not None:
                     machine.process.clock.jump(self._entropy.between(-1_800_000, 1_800_000))
                 self._over()
+            case "bit flip":
+                self._flip_bit()
+                self._over()
+
+    def _flip_bit(self) -> None:
+        """Flip a bit of some record in a segment that is written no more, where there is one."""
+        sealed = []
+        for place, log in self._logs().items():
+            sealed += [(place, batch) for batch in log if batch.path != log[-1].path and not batch.is_damaged]
+        if not sealed:
+            return
+        place, batch = self._entropy.choose(sealed)
+        node = self.machine.drive.find_file(batch.path)
+        at = self._entropy.between(_core.BATCH_OVERHEAD_BYTES, batch.size_bytes - 1)
+        self.trace.record("world", f"flips a bit of {batch.path} {batch.position}+{at}")
+        self.checker.damaged(batch, place)
+        node.damaged[batch.position] = batch.size_bytes
+        node.flip(batch.position + at, self._entropy.below(8))
+        self.consumer.go_back(place, batch.base_offset)
 
     def _over(self) -> None:
         self._fault_is_on = False
@@ -409,8 +434,7 @@ class World:
             if start > self.checker.log_start(place):
                 self._expired(place, start)
         ends = self.checker.restarted(self._logs(), starts, lost=self._was_lost, all_flushed=self.settings.all_flushed)
-        if self._was_lost:
-            self.consumer.truncated(ends)
+        self.consumer.truncated(ends)
         self._was_lost = False
         if self._fault_is_on:
             self._over()
@@ -420,7 +444,8 @@ class World:
         process = self.machine.process
         assert process is not None
         size_bytes = None if self._was_lost else sum(self._segment_sizes(place).values())
-        self.checker.expired(place, log_start, wall_ms=process.clock.wall_ms(), size_bytes=size_bytes)
+        wall_ms = process.clock.wall_ms() + process.busy_ns // NANOSECONDS_PER_MILLISECOND + 1
+        self.checker.expired(place, log_start, wall_ms=wall_ms, size_bytes=size_bytes)
 
     def _check_retention(self) -> None:
         """Look at what is left in the end: what was due when the quiet began is gone by now."""
