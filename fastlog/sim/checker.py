@@ -345,16 +345,16 @@ class Checker:
 
     # ---- crashes
 
-    def machine_lost(self, logs: Mapping[Place, Sequence[LoggedBatch]]) -> None:
-        """Note what the drive held for certain just before it loses what was not synced."""
+    def machine_lost(self, logs: Mapping[Place, Sequence[LoggedBatch]], starts: Mapping[Place, int]) -> None:
+        """Note what the drive held for certain just before it loses what was not synced; `starts`: where the logs begin."""
         self.losses += 1
         for place, log in logs.items():
-            end = 0
+            end = starts[place]
             for batch in log:
-                if not batch.certain or (end and batch.base_offset != end):
+                if not batch.certain or batch.base_offset != end:
                     break
                 end = batch.last_offset + 1
-            self._certain[place] = max(end, self._certain.get(place, 0))
+            self._certain[place] = max(end if end > starts[place] else 0, self._certain.get(place, 0))
 
     def restarted(
         self, logs: Mapping[Place, Sequence[LoggedBatch]], starts: Mapping[Place, int], *, lost: bool, all_flushed: bool

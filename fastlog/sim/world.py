@@ -411,7 +411,7 @@ class World:
 
     def _before_power_loss(self) -> None:
         self._was_lost = True
-        self.checker.machine_lost(self._logs())
+        self.checker.machine_lost(self._logs(), self._log_starts())
 
     def _restart_later(self) -> None:
         if not self._restart_pending:
