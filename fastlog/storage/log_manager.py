@@ -331,15 +331,15 @@ class LogManager:
     def _hide(self, log: Log, name: str) -> str:
         directory = log.directory
         assert isinstance(directory, _DataDirectory)
-        del self._logs[log.topic, log.partition]
-        del directory.logs[log.topic, log.partition]
-        log.abandon()
         hidden = f"{directory.path}/{name}"
         try:
             self.environment.disk.rename(log.path, hidden)
-        except OSError as error:
+        except OSError as error:  # the log stays known: whoever tries again must not take it for gone
             directory.fail(f"{log.path} cannot be taken away", error)
             raise KafkaStorageError(f"{log.topic}-{log.partition} cannot be taken away: {error.strerror}") from None
+        del self._logs[log.topic, log.partition]
+        del directory.logs[log.topic, log.partition]
+        log.abandon()
         return hidden
 
     def _remove_later(self, path: str, delay_ms: int) -> None:

@@ -289,3 +289,19 @@ def test_a_partition_without_a_name_for_its_directory_fences_nothing(storage):
     with pytest.raises(InvalidTopic):
         manager.create("t" * 249, 1_000_000)
     assert manager.failures == []
+
+
+def test_a_deletion_that_failed_is_not_taken_for_done_by_the_next_try(storage, topic_id, batch):
+    """Otherwise its topic would be forgotten, and the next start would find the directory and adopt it."""
+    made = storage()
+    manager = made.open()
+    made.append(manager.create("t", 0, topic_id), batch())
+    made.disk.fail("rename", "/t-0", errno.EIO)
+    for _ in range(2):
+        with pytest.raises(KafkaStorageError, match="cannot be taken away"):
+            manager.delete("t", 0)
+    assert os.path.exists(f"{made.log_dirs[0]}/t-0")
+    made.disk.failures = []
+    manager.delete("t", 0)
+    assert not os.path.exists(f"{made.log_dirs[0]}/t-0") and manager.get("t", 0) is None
+    manager.delete("t", 0)
