@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fastlog.errors import TopicAlreadyExists
+from fastlog.errors import CoordinatorNotAvailable, TopicAlreadyExists
 from fastlog.metadata.topic_plan import TopicWish
 
 if TYPE_CHECKING:
@@ -82,5 +82,7 @@ class OffsetsTopic:
             try:
                 found = yield self._driver.create_topic(self._planner.plan(image, wish))
             except TopicAlreadyExists:
-                found = self._view.image.topics[OFFSETS_TOPIC]
+                found = self._view.image.topics.get(OFFSETS_TOPIC)
+                if found is None:
+                    raise CoordinatorNotAvailable(f"Another broker is making the topic {OFFSETS_TOPIC}.") from None
         return found

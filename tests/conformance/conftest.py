@@ -345,11 +345,14 @@ class ZooKeeper:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> ZooKeeper:
+    def command(self) -> list[str]:
         main = "org.apache.zookeeper.server.ZooKeeperServerMain"
-        command = ["java", "-Xmx256m", "-Dzookeeper.extendedTypesEnabled=true", "-cp", f"{self.jars}/*", main]
+        java = ["java", "-Xmx256m", "-Dzookeeper.extendedTypesEnabled=true", "-cp", f"{self.jars}/*"]
+        return [*java, main, str(self.directory / "zoo.cfg")]
+
+    def start(self) -> ZooKeeper:
         with (self.directory / "out").open("ab") as out:
-            self.process = subprocess.Popen([*command, str(self.directory / "zoo.cfg")], stdout=out, stderr=out)
+            self.process = subprocess.Popen(self.command(), cwd=ROOT, stdout=out, stderr=out)
         deadline = time.monotonic() + 60
         while not self.is_serving():
             assert self.process.poll() is None and time.monotonic() < deadline, (self.directory / "out").read_text()
@@ -382,9 +385,18 @@ class ZooKeeper:
             self.process = None
 
 
-@pytest.fixture
-def zookeeper(tmp_path: pathlib.Path) -> Iterator[ZooKeeper]:
-    started = ZooKeeper(tmp_path / "zookeeper").start()
+class OwnCoordinator(ZooKeeper):
+    """`fastlog coordinator` in a ZooKeeper's place."""
+
+    def command(self) -> list[str]:
+        data = self.directory / "own"
+        return [sys.executable, "-m", "fastlog", "coordinator", "--port", str(self.port), "--data", str(data)]
+
+
+@pytest.fixture(params=[ZooKeeper, OwnCoordinator], ids=["zookeeper", "own"])
+def zookeeper(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[ZooKeeper]:
+    """Return a real ZooKeeper, then our own coordinator: those who use them are to see no difference."""
+    started = request.param(tmp_path / "zookeeper").start()
     yield started
     started.end()
 

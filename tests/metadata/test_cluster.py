@@ -298,3 +298,25 @@ def test_more_than_one_replica_is_refused_as_long_as_nobody_replicates(cluster):
     for wish in (TopicWish("t", replication_factor=2), TopicWish("t", assignment=[(0, [1, 2])])):
         with pytest.raises(InvalidReplicationFactor, match="don't replicate"):
             planner.plan(two.view.image, wish)
+
+
+def test_a_topic_that_another_broker_is_making_is_not_there_yet(cluster):
+    from fastlog.errors import CoordinatorNotAvailable
+    from fastlog.groups.topic import OFFSETS_TOPIC, OffsetsTopic, OffsetsTopicOptions
+    from fastlog.metadata.topic_plan import TopicPlanner
+
+    one, two = cluster(1, 2)
+    machine = one.machine
+    machine.settle()
+    topics = []
+    for broker in (one, two):
+        planner = TopicPlanner(machine.random, 1, 1, lambda options: None)
+        options = OffsetsTopicOptions(partitions=3, replication_factor=1, segment_bytes=1 << 20)
+        topics.append(OffsetsTopic(machine.reactor, broker.view, planner, broker.driver, options))
+    # Both are asked at once: one makes it, and the other one has not seen it when it finds out.
+    wanted = [topic.ensure() for topic in topics]
+    assert machine.wait(wanted[0]).name == OFFSETS_TOPIC
+    with pytest.raises(CoordinatorNotAvailable, match="Another broker"):
+        machine.wait(wanted[1])
+    machine.settle()
+    assert machine.wait(topics[1].ensure()).name == OFFSETS_TOPIC
