@@ -8,7 +8,7 @@ PORT ?= 9092
 SEEDS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test fast lint conformance check-messages sim fuzz sanitize bench clean
+.PHONY: help up build test fast lint conformance check-messages sim fuzz sanitize soak-hostile bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -103,6 +103,9 @@ $(BUILD)/asan/.built: $(BUILD)/core fuzz/build.py
 
 sanitize: $(BUILD)/asan/.built $(VENV)/.ready-for-test $(VENV)/.ready-for-oracles ## SANITIZE="tests ..." with the core under address and undefined-behaviour sanitizers
 	$(PY) fuzz/sanitized.py $(BUILD)/asan -q -p no:xdist -m "not slow" $(SANITIZE)
+
+soak-hostile: build ## 5,000 hostile connections: what a healthy client notices, and what memory they take
+	PYTHONPATH=.:tests/support $(PY) bench/hostile/run.py
 
 clean: ## remove what was built
 	rm -rf .build* build fastlog/_core.c fastlog/*.so

@@ -382,7 +382,7 @@ class Connection:
             return
         self.closed = True
         if reason:
-            logger.warning("closing connection of %s:%d: %s", self.peer_host, self.peer_port, reason)
+            self._server.log_closing(self.peer_host, self.peer_port, reason)
         self._transport.close()
         for context in self._under_way:
             if context.answer is None and context.on_close is not None:

@@ -41,6 +41,8 @@ MAX_BACKOFF_MS = 2_000
 FAIR_SHARE_BYTES = 128 * 1024
 RESCUE_MS = 30_000
 MAX_SWEEP_MS = 10_000
+CLOSINGS_LOGGED_PER_SWEEP = 20
+"""Connections closed for a reason that have a line in the log each; of the others that sweep tells how many there were."""
 TRIM_INTERVAL_MS = 1_000
 _NANOSECONDS_PER_MILLISECOND = 1_000_000
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -97,6 +99,7 @@ class Server:
         self._stopped: dict[Connection, None] = {}  # by shortage of memory, in the order in which they were stopped
         self._rescued: Connection | None = None
         self._rescue: Timer | None = None
+        self._closings = 0  # for a reason, since the last sweep
         self._closed = False
         metrics.gauge("kafka.server:type=socket-server-metrics,name=connection-count", lambda: len(self._connections))
         metrics.gauge("kafka.network:type=SocketServer,name=MemoryPoolUsed", lambda: self.held_bytes)
@@ -131,6 +134,7 @@ class Server:
         """Stop listening and close every connection."""
         self._closed = True
         self._sweep_timer.cancel()
+        self._log_other_closings()
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
@@ -174,11 +178,8 @@ class Server:
             count = self._count_by_host.get(host, 0)
             if count >= self.limits.max_connections_per_ip:
                 self.metrics.connections_refused.value += 1
-                logger.warning(
-                    "closing connection of %s:%d: max.connections.per.ip=%d reached",
-                    host,
-                    transport.peer_port,
-                    self.limits.max_connections_per_ip,
+                self.log_closing(
+                    host, transport.peer_port, f"max.connections.per.ip={self.limits.max_connections_per_ip} reached"
                 )
                 transport.close()
                 continue
@@ -218,7 +219,19 @@ class Server:
 
     # ---- idle connections -------------------------------------------------------------------------------------------------
 
+    def log_closing(self, host: str, port: int, reason: str) -> None:
+        """Say in the log why a connection is closed, unless so many are that the log would be the harm."""
+        self._closings += 1
+        if self._closings <= CLOSINGS_LOGGED_PER_SWEEP:
+            logger.warning("closing connection of %s:%d: %s", host, port, reason)
+
+    def _log_other_closings(self) -> None:
+        if self._closings > CLOSINGS_LOGGED_PER_SWEEP:
+            logger.warning("%d more connections were closed for such reasons", self._closings - CLOSINGS_LOGGED_PER_SWEEP)
+        self._closings = 0
+
     def _sweep(self) -> None:
+        self._log_other_closings()
         now_ns = self.reactor.now_ns
         swept_before_ns = now_ns - self._sweep_ms * _NANOSECONDS_PER_MILLISECOND
         for connection in self._connections:

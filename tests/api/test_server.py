@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from fastlog.api.server import ACCEPTS_PER_TURN, MAX_BACKOFF_MS, MIN_BACKOFF_MS, Limits
+from fastlog.api.server import ACCEPTS_PER_TURN, CLOSINGS_LOGGED_PER_SWEEP, MAX_BACKOFF_MS, MIN_BACKOFF_MS, Limits
 from fastlog.wire.messages.api_versions import ApiVersionsRequest
 from fastlog.wire.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 
@@ -131,3 +131,15 @@ def test_limits_may_change(make_rig):
     again = rig.connect("10.0.0.1")
     rig.settle()
     assert again.closed and not clients[3].closed
+
+
+def test_a_storm_of_closed_connections_does_not_fill_the_log(make_rig, caplog):
+    rig = make_rig()
+    clients = [rig.connect() for _ in range(3 * CLOSINGS_LOGGED_PER_SWEEP)]
+    for client in clients:
+        client.send_bytes(b"GET / HTTP/1.1\r\n\r\n")
+    rig.settle()
+    assert all(client.closed for client in clients)
+    assert len(caplog.records) == CLOSINGS_LOGGED_PER_SWEEP
+    rig.server.close()
+    assert caplog.records[-1].getMessage() == f"{2 * CLOSINGS_LOGGED_PER_SWEEP} more connections were closed for such reasons"
