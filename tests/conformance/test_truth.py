@@ -30,7 +30,11 @@ def served(peer: Peer) -> dict[int, tuple[int, int]]:
 
 def test_what_kafka_answers_fastlog_answers(broker, real_kafka, tmp_path, pytestconfig, capsys):
     known = differences.read(pytestconfig.rootpath / KNOWN)
-    settings = {"transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1}
+    settings = {
+        "offsets.topic.num.partitions": 16,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+    }
     found: list[differences.Difference] = []
     requests: Counter[str] = Counter()
     fields = 0
