@@ -68,9 +68,23 @@ JARS := .cache/kafka-jars/.done .cache/kafka-zk-jars/.done .cache/kafka-3.9-jars
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-CLIENTS := .cache/kafka-python-2.3/.done
+.cache/java-driver/.done: tests/conformance/clients/java/ClientDriver.java .cache/kafka-jars/.done
+	mkdir -p $(@D)
+	javac -nowarn -Xlint:none -cp ".cache/kafka-jars/*" -d $(@D) $<
+	@touch $@
 
-conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) $(CLIENTS) ## real clients and real servers (needs java, mvn, kcat)
+GO_DRIVER := tests/conformance/clients/go
+.cache/go-driver: $(wildcard $(GO_DRIVER)/*)
+	cd $(GO_DRIVER) && go build -o $(CURDIR)/$@ .
+
+RUST_DRIVER := tests/conformance/clients/rust
+.cache/rust/.done: $(wildcard $(RUST_DRIVER)/Cargo.toml $(RUST_DRIVER)/src/*)
+	cargo build --quiet --manifest-path $(RUST_DRIVER)/Cargo.toml --target-dir $(@D)
+	@touch $@
+
+CLIENTS := .cache/kafka-python-2.3/.done .cache/java-driver/.done .cache/go-driver .cache/rust/.done
+
+conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) $(CLIENTS) ## real clients and real servers (needs java, mvn, go, cargo, kcat)
 	$(PY) -m pytest -q tests/conformance
 
 bench: build $(VENV)/.ready-for-oracles ## every figure of the README

@@ -237,15 +237,34 @@ def drivers(shared_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> 
 def driver_command(client: str) -> tuple[list[str], pathlib.Path]:
     """Return how a client's driver is started, and where; `make conformance` has built it."""
     python = HERE / "clients" / "python"
-    if client == "kafka-python 2.3":
-        return [str(CACHE / "kafka-python-2.3" / "bin" / "python"), "kafka_python_driver.py"], python
     scripts = {
         "confluent-kafka": "confluent_kafka_driver.py",
         "kafka-python 3": "kafka_python_driver.py",
         "aiokafka": "aiokafka_driver.py",
         "kcat": "kcat_driver.py",
     }
-    return [sys.executable, scripts[client]], python
+    if client in scripts:
+        return [sys.executable, scripts[client]], python
+    if client == "kafka-python 2.3":
+        return [str(CACHE / "kafka-python-2.3" / "bin" / "python"), "kafka_python_driver.py"], python
+    if client.startswith("Java"):
+        # Version 3.9's jar goes before the others, which bring what it needs.
+        jars = [*jars_of_3_9()] if client == "Java 3.9" else []
+        class_path = ":".join(map(str, [*jars, CACHE / "java-driver", f"{kafka_jars()}/*"]))
+        return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", class_path, "ClientDriver"], ROOT
+    if client == "rskafka":
+        return [str(CACHE / "rust" / "debug" / "rskafka-driver")], ROOT
+    return [str(CACHE / "go-driver"), client], ROOT
+
+
+def kafka_jars() -> pathlib.Path:
+    """Return the directory of Kafka's jars."""
+    return pathlib.Path(os.environ.get("KAFKA_JARS", CACHE / "kafka-jars"))
+
+
+def jars_of_3_9() -> list[pathlib.Path]:
+    """Return the jar of Kafka 3.9's clients, which goes before those of `kafka_jars`."""
+    return sorted(pathlib.Path(os.environ.get("KAFKA_3_9_JARS", CACHE / "kafka-3.9-jars")).glob("kafka-clients-3.9*.jar"))
 
 
 class Java:
@@ -286,7 +305,7 @@ class Java:
 
 @pytest.fixture(scope="session")
 def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
-    jars = pathlib.Path(os.environ.get("KAFKA_JARS", ROOT / ".cache" / "kafka-jars"))
+    jars = kafka_jars()
     assert list(jars.glob("kafka-clients-*.jar")), f"no Kafka jars in {jars}: run `make conformance`"
     return Java(jars, tmp_path_factory.mktemp("classes"))
 

@@ -26,20 +26,29 @@ FEATURES = {
     "consume-offset": "consume from an offset",
     "consume-time": "consume from a time",
     "list-offsets": "offsets: first, last, by time",
-    "create-topic": "create a topic, with options",
+    "create-topic": "create a topic",
+    "create-topic-options": "... with options",
     "create-topic-error": "... and read why not",
     "list-topics": "list topics",
     "describe-topic": "describe a topic",
     "delete-topic": "delete a topic",
+    "create-partitions": "add partitions",
+    "delete-records": "delete records",
     "describe-cluster": "describe the cluster",
     "describe-configs": "describe options",
+    "alter-configs": "set options, all at once",
+    "incremental-alter-configs": "set and reset single options",
     "list-config-resources": "list what has options",
+    "describe-log-dirs": "describe log directories",
+    "describe-producers": "describe producers",
 }
 """Feature -> how the README names it, in its order."""
 
-CORE = {"acks-1", "consume-offset", "consume-time", "list-offsets", "produce-error", *(f"produce-{codec}" for codec in CODECS)}
-TOPICS = {"create-topic", "create-topic-error", "list-topics", "describe-topic", "delete-topic"}
-ADMIN = TOPICS | {"describe-cluster", "describe-configs"}
+RECORDS = {"acks-1", "consume-offset", "consume-time", "list-offsets", "produce-error", *(f"produce-{codec}" for codec in CODECS)}
+TOPICS = {"create-topic", "create-topic-options", "create-topic-error", "list-topics", "describe-topic", "delete-topic"}
+ADMIN = TOPICS | {"create-partitions", "delete-records", "describe-cluster", "describe-configs", "alter-configs"}
+JAVA = {"null-header", "incremental-alter-configs", "describe-log-dirs", "describe-producers"}
+MOST = RECORDS | ADMIN | {"acks-0", "idempotent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +67,42 @@ def _client(name: str, *features: set[str]) -> Client:
 CLIENTS = {
     client.name: client
     for client in (
-        _client("confluent-kafka", CORE, ADMIN, {"null-header", "acks-0", "idempotent"}),
-        _client("kafka-python 3", CORE, ADMIN, {"acks-0", "idempotent", "list-config-resources"}),
+        _client("confluent-kafka", MOST, {"null-header", "incremental-alter-configs"}),
+        _client(
+            "kafka-python 3",
+            MOST,
+            {"incremental-alter-configs", "list-config-resources", "describe-log-dirs", "describe-producers"},
+        ),
         # With acks=0 kafka-python 2.3 leaves a request in its buffer until it sends another one.
-        _client("kafka-python 2.3", CORE, ADMIN, {"idempotent"}),
-        _client("aiokafka", CORE, ADMIN, {"acks-0", "idempotent"}),
-        _client("kcat", CORE - {"list-offsets"}, {"null-header", "acks-0", "idempotent", "list-topics", "describe-topic"}),
+        _client("kafka-python 2.3", MOST - {"acks-0"}),
+        _client("aiokafka", MOST, {"null-header"}),
+        _client("kcat", RECORDS - {"list-offsets"}, {"null-header", "acks-0", "idempotent", "list-topics", "describe-topic"}),
+        _client("Java 3.9", MOST, JAVA),
+        # Version 4 of Kafka's own client has no request for all options at once any more.
+        _client("Java 4", MOST - {"alter-configs"}, JAVA, {"list-config-resources"}),
+        _client(
+            "franz-go",
+            MOST,
+            {"null-header", "incremental-alter-configs", "list-config-resources", "describe-log-dirs", "describe-producers"},
+        ),
+        _client("sarama", MOST, {"null-header", "incremental-alter-configs", "describe-log-dirs"}),
+        _client("kafka-go", MOST - {"idempotent", "delete-records"}, {"null-header", "incremental-alter-configs"}),
+        _client(
+            "rskafka",
+            RECORDS - {"acks-1"},
+            {"create-topic", "create-topic-error", "list-topics", "delete-topic", "delete-records"},
+        ),
     )
 }
 
-NO_EMPTY_BYTES = {"kcat"}
+NO_EMPTY_BYTES = {"kcat", "kafka-go"}
 """Clients that cannot tell empty bytes from none."""
+KEEPS_OPTIONS = {"kafka-python 3"}
+"""Clients that, setting all options at once, first read those that are set and send them along."""
+NO_EMPTY_HEADERS = {"kafka-go"}
+"""Clients that read an empty header as one without a value."""
+NO_REPEATED_HEADERS = {"rskafka"}
+"""Clients that hold a record's headers as a map."""
 
 
 def cells() -> list[tuple[str, str]]:

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// A transport keeps metadata for some seconds, and a topic that is not in it is unknown: each operation takes a new one.
+func segmentio(bootstrap string) (operations, func(error) (int, bool)) {
+	served, code := segmentioWith(bootstrap, nil)
+	for name := range served {
+		served[name] = func(ctx context.Context, r *request) (object, error) {
+			transport := &kafka.Transport{}
+			defer transport.CloseIdleConnections()
+			fresh, _ := segmentioWith(bootstrap, transport)
+			return fresh[name](ctx, r)
+		}
+	}
+	return served, code
+}
+
+func segmentioWith(bootstrap string, transport *kafka.Transport) (operations, func(error) (int, bool)) {
+	client := &kafka.Client{Addr: kafka.TCP(bootstrap), Timeout: timeout, Transport: transport}
+	code := func(err error) (int, bool) {
+		var known kafka.Error
+		if errors.As(err, &known) {
+			return int(known), true
+		}
+		var large kafka.MessageTooLargeError
+		if errors.As(err, &large) {
+			return int(kafka.MessageSizeTooLarge), true
+		}
+		return 0, false
+	}
+	kind := func(r *request) kafka.ResourceType {
+		return map[string]kafka.ResourceType{"topic": kafka.ResourceTypeTopic, "broker": kafka.ResourceTypeBroker}[r.Type]
+	}
+	metadata := func(ctx context.Context, topics ...string) (*kafka.MetadataResponse, error) {
+		return client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	}
+	ids := func(brokers []kafka.Broker) []int {
+		found := []int{}
+		for _, one := range brokers {
+			found = append(found, one.ID)
+		}
+		return found
+	}
+	return operations{
+		"version": func(context.Context, *request) (object, error) {
+			return moduleVersion("github.com/segmentio/kafka-go"), nil
+		},
+		"produce": func(ctx context.Context, r *request) (object, error) {
+			return segmentioProduce(ctx, bootstrap, transport, r)
+		},
+		"consume": func(ctx context.Context, r *request) (object, error) { return segmentioConsume(ctx, bootstrap, r) },
+		"list_offset": func(ctx context.Context, r *request) (object, error) {
+			asked := kafka.FirstOffsetOf(int(r.Partition))
+			if r.At == "latest" {
+				asked = kafka.LastOffsetOf(int(r.Partition))
+			}
+			ms, timed := r.At.(float64)
+			if timed {
+				asked = kafka.TimeOffsetOf(int(r.Partition), time.UnixMilli(int64(ms)))
+			}
+			listed, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
+				Topics: map[string][]kafka.OffsetRequest{r.Topic: {asked}},
+			})
+			if err != nil {
+				return nil, err
+			}
+			found := listed.Topics[r.Topic][0]
+			switch {
+			case timed:
+				for offset := range found.Offsets {
+					return object{"offset": offset}, found.Error
+				}
+				return nil, first(found.Error, errors.New("no offset"))
+			case r.At == "latest":
+				return object{"offset": found.LastOffset}, found.Error
+			default:
+				return object{"offset": found.FirstOffset}, found.Error
+			}
+		},
+		"create_topic": func(ctx context.Context, r *request) (object, error) {
+			topic := kafka.TopicConfig{Topic: r.Topic, NumPartitions: r.Partitions, ReplicationFactor: 1}
+			for name, value := range r.Configs {
+				topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: *value})
+			}
+			created, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
+			if err != nil {
+				return nil, err
+			}
+			return object{}, created.Errors[r.Topic]
+		},
+		"list_topics": func(ctx context.Context, r *request) (object, error) {
+			cluster, err := metadata(ctx)
+			if err != nil {
+				return nil, err
+			}
+			names := []string{}
+			for _, topic := range cluster.Topics {
+				names = append(names, topic.Name)
+			}
+			sort.Strings(names)
+			return object{"topics": names}, nil
+		},
+		"describe_topic": func(ctx context.Context, r *request) (object, error) {
+			cluster, err := metadata(ctx, r.Topic)
+			if err != nil {
+				return nil, err
+			}
+			described := cluster.Topics[0].Partitions
+			sort.Slice(described, func(a, b int) bool { return described[a].ID < described[b].ID })
+			partitions := []any{}
+			for _, one := range described {
+				partitions = append(partitions, []any{one.ID, one.Leader.ID, ids(one.Replicas), ids(one.Isr)})
+			}
+			return object{"partitions": partitions}, cluster.Topics[0].Error
+		},
+		"delete_topic": func(ctx context.Context, r *request) (object, error) {
+			deleted, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{r.Topic}})
+			if err != nil {
+				return nil, err
+			}
+			return object{}, deleted.Errors[r.Topic]
+		},
+		"create_partitions": func(ctx context.Context, r *request) (object, error) {
+			created, err := client.CreatePartitions(ctx, &kafka.CreatePartitionsRequest{
+				Topics: []kafka.TopicPartitionsConfig{{Name: r.Topic, Count: int32(r.Total)}},
+			})
+			if err != nil {
+				return nil, err
+			}
+			return object{}, created.Errors[r.Topic]
+		},
+		"describe_configs": func(ctx context.Context, r *request) (object, error) {
+			described, err := client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
+				Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kind(r), ResourceName: r.Name}},
+			})
+			if err != nil {
+				return nil, err
+			}
+			configs := map[string]string{}
+			for _, one := range described.Resources[0].ConfigEntries {
+				configs[one.ConfigName] = one.ConfigValue
+			}
+			return object{"configs": configs}, described.Resources[0].Error
+		},
+		"alter_configs": func(ctx context.Context, r *request) (object, error) {
+			resource := kafka.AlterConfigRequestResource{ResourceType: kind(r), ResourceName: r.Name}
+			for name, value := range r.Set {
+				resource.Configs = append(resource.Configs, kafka.AlterConfigRequestConfig{Name: name, Value: value})
+			}
+			altered, err := client.AlterConfigs(ctx, &kafka.AlterConfigsRequest{Resources: []kafka.AlterConfigRequestResource{resource}})
+			if err != nil {
+				return nil, err
+			}
+			for _, failed := range altered.Errors {
+				err = first(err, failed)
+			}
+			return object{}, err
+		},
+		"incremental_alter_configs": func(ctx context.Context, r *request) (object, error) {
+			resource := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kind(r), ResourceName: r.Name}
+			for name, value := range r.Set {
+				change := kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafka.ConfigOperationSet}
+				resource.Configs = append(resource.Configs, change)
+			}
+			for _, name := range r.Delete {
+				change := kafka.IncrementalAlterConfigsRequestConfig{Name: name, ConfigOperation: kafka.ConfigOperationDelete}
+				resource.Configs = append(resource.Configs, change)
+			}
+			altered, err := client.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{
+				Resources: []kafka.IncrementalAlterConfigsRequestResource{resource},
+			})
+			if err != nil {
+				return nil, err
+			}
+			return object{}, altered.Resources[0].Error
+		},
+		"describe_cluster": func(ctx context.Context, r *request) (object, error) {
+			cluster, err := metadata(ctx)
+			if err != nil {
+				return nil, err
+			}
+			brokers := []any{}
+			for _, one := range cluster.Brokers {
+				brokers = append(brokers, []any{one.ID, one.Host, one.Port})
+			}
+			return object{"cluster_id": cluster.ClusterID, "controller": cluster.Controller.ID, "brokers": brokers}, nil
+		},
+	}, code
+}
+
+func segmentioProduce(ctx context.Context, bootstrap string, transport *kafka.Transport, r *request) (object, error) {
+	offsets := make([]int64, 0, len(r.Records))
+	var completed sync.Mutex
+	writer := &kafka.Writer{
+		Addr:      kafka.TCP(bootstrap),
+		Transport: transport,
+		Topic:     r.Topic,
+		Compression: map[string]kafka.Compression{
+			"none": 0, "gzip": kafka.Gzip, "snappy": kafka.Snappy, "lz4": kafka.Lz4, "zstd": kafka.Zstd,
+		}[r.Codec],
+		RequiredAcks: map[string]kafka.RequiredAcks{"0": kafka.RequireNone, "1": kafka.RequireOne, "all": kafka.RequireAll}[r.Acks],
+		Balancer:     kafka.BalancerFunc(func(kafka.Message, ...int) int { return int(r.Partition) }),
+		BatchTimeout: 50 * time.Millisecond,
+		BatchBytes:   20_000_000,
+		Completion: func(messages []kafka.Message, err error) {
+			completed.Lock()
+			defer completed.Unlock()
+			for _, message := range messages {
+				offsets = append(offsets, message.Offset)
+			}
+		},
+	}
+	messages := []kafka.Message{}
+	for _, one := range r.Records {
+		message := kafka.Message{Key: decoded(one.Key), Value: decoded(one.Value), Time: one.time()}
+		for _, header := range one.Headers {
+			message.Headers = append(message.Headers, kafka.Header{Key: header.name, Value: header.value})
+		}
+		messages = append(messages, message)
+	}
+	err := writer.WriteMessages(ctx, messages...)
+	var each kafka.WriteErrors
+	if errors.As(err, &each) {
+		err = first(each...)
+	}
+	err = first(err, writer.Close())
+	return object{"offsets": offsets}, err
+}
+
+func segmentioConsume(ctx context.Context, bootstrap string, r *request) (object, error) {
+	reader := kafka.NewReader(kafka.ReaderConfig{
+		Brokers: []string{bootstrap}, Topic: r.Topic, Partition: int(r.Partition), MaxBytes: 10_000_000, MaxWait: time.Second,
+	})
+	defer reader.Close()
+	err := reader.SetOffset(kafka.FirstOffset)
+	if r.Offset != nil {
+		err = reader.SetOffset(*r.Offset)
+	}
+	if r.Time != nil {
+		err = reader.SetOffsetAt(ctx, time.UnixMilli(*r.Time))
+	}
+	if err != nil {
+		return nil, err
+	}
+	records := []*record{}
+	for len(records) < r.Count {
+		one, err := reader.ReadMessage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%d of %d records came: %w", len(records), r.Count, err)
+		}
+		headers := []*header{}
+		for _, each := range one.Headers {
+			headers = append(headers, &header{each.Key, each.Value})
+		}
+		records = append(records, answer(one.Offset, one.Time, one.Key, one.Value, headers))
+	}
+	return object{"records": records}, nil
+}
