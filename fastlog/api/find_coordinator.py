@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 KEY_TYPE_GROUP: Final = 0
 TOPIC_WAIT_MS: Final = 2_000
+NO_ERROR_TEXT: Final = "NONE"
+"""What Kafka says in place of an error's text."""
 _FIRST_VERSION_OF_MANY: Final = 4
 
 Coordinator = FindCoordinatorResponse.Coordinator
@@ -74,7 +76,9 @@ class FindCoordinatorHandler:
                 if not _may_describe(context, key):
                     raise GroupAuthorizationFailed
                 node_id, endpoint = self._find(key, context.listener_name)
-                found.append(Coordinator(key=key, node_id=node_id, host=endpoint.host, port=endpoint.port, error_message=None))
+                found.append(
+                    Coordinator(key=key, node_id=node_id, host=endpoint.host, port=endpoint.port, error_message=NO_ERROR_TEXT)
+                )
             except KafkaError as error:
                 found.append(_failed(key, error))
         return _response(context, found, context.throttle("request", 1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastlog.errors import KafkaError
     from fastlog.groups.coordinator import GroupCoordinator
 
-TYPE_CLASSIC: Final = "Classic"
+TYPE_CLASSIC: Final = "classic"
 
 
 class ListGroupsHandler:
@@ -40,7 +40,7 @@ class ListGroupsHandler:
         states = {state.lower() for state in request.states_filter}
         types = {kind.lower() for kind in request.types_filter}
         response = ListGroupsResponse(throttle_time_ms=context.throttle("request", 1))
-        if types and TYPE_CLASSIC.lower() not in types:
+        if types and TYPE_CLASSIC not in types:
             return response
         sees_all = context.authorize(OPERATION_DESCRIBE, RESOURCE_CLUSTER, CLUSTER_RESOURCE_NAME)
         for group in self._groups.groups():

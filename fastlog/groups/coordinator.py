@@ -256,7 +256,7 @@ class GroupCoordinator:
 
         GroupIdNotFound; NonEmptyGroup while a group has members of which it is not known what they subscribe to.
         """
-        shard = self._shard_of(group_id, is_empty_allowed=True)
+        shard = self._shard_of(group_id)
         group = shard.groups.get(group_id)
         if group is None or group.classic.state is State.DEAD:
             raise GroupIdNotFound

@@ -43,6 +43,10 @@ OWN = {
     "socket.send.buffer.bytes",
     # Kafka 4 has none.
     *(name for name in OPTIONS if name.startswith("zookeeper.")),
+    "group.initial.rebalance.delay.ms",
+    "group.max.size",
+    "offsets.topic.num.partitions",
+    "offsets.topic.replication.factor",
     # Kafka 4 sets it for all brokers by itself, and does not let it go (KIP-966).
     "min.insync.replicas",
     # Set in the file, Kafka tells no value of it while a dynamic log.retention.ms stands over it; here it is the file's.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import pathlib
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +22,7 @@ from kafka import TopicPartition as KafkaPythonPartition
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(180)]
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 PARTITIONS = 6
 SESSION_MS = 6_000
 PATIENCE_S = 60
@@ -248,3 +253,141 @@ def test_admin_clients_see_and_delete_groups(broker) -> None:
     assert [(one.partition, one.offset) for one in fetched.result(30).topic_partitions] == [(1, 5)]
     admin.delete_consumer_groups(["g"], request_timeout=20)["g"].result(30)
     assert admin.list_consumer_groups(request_timeout=20).result(30).valid == []
+
+
+class JavaMember:
+    """A member by kafka-clients; what it prints is read by a thread."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.owned: list[int] = []
+        self.read: list[tuple[int, int]] = []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.reader = threading.Thread(target=self._listen)
+        self.reader.start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            kind, *numbers = line.split()
+            if kind == "owns":
+                self.owned = [int(number) for number in numbers]
+            else:
+                self.read.append((int(numbers[0]), int(numbers[1])))
+
+    def poll(self) -> list[tuple[int, int]]:
+        time.sleep(0.1)
+        read, self.read = self.read, []
+        return read
+
+    def owns(self) -> list[int]:
+        return self.owned
+
+    def leave(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("stop")
+        self.process.stdin.close()
+        assert self.process.wait(60) == 0
+        self._end()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self._end()
+
+    def _end(self) -> None:
+        self.reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.mark.parametrize("version", ["4", "3.9"])
+def test_java_members_share_and_one_is_killed(broker, java, version) -> None:
+    first_jars = []
+    if version == "3.9":
+        place = pathlib.Path(os.environ.get("KAFKA_3_9_JARS", ROOT / ".cache" / "kafka-3.9-jars"))
+        first_jars = sorted(place.glob("kafka-clients-3.9*.jar"))
+        assert first_jars
+    broker.topic("shared", PARTITIONS)
+    produce(broker.bootstrap, 0, 60)
+    command = java.command("GroupMember", broker.bootstrap, "g", "shared", first_jars=first_jars)
+    members = [JavaMember(command), JavaMember(command)]
+    try:
+        read: Counter[tuple[int, int]] = Counter()
+        settle(members, read, shared_among(members))
+        settle(members, read, lambda: len(read) == 60)
+        members.pop().kill()
+        settle(members, read, shared_among(members))
+        assert members[0].owns() == list(range(PARTITIONS))
+        settle(members, read, lambda: len(read) == 60)
+        produce(broker.bootstrap, 60, 6)
+        settle(members, read, lambda: len(read) == 66)
+        members.pop().leave()
+    finally:
+        for member in members:
+            member.kill()
+    later = ConfluentMember(broker.bootstrap, "g")
+    committed = later.consumer.committed([TopicPartition("shared", one) for one in range(PARTITIONS)], timeout=30)
+    assert [one.offset for one in committed] == [11] * PARTITIONS
+    later.leave()
+
+
+def test_kafkas_command_lists_describes_resets_and_deletes(broker, java) -> None:
+    broker.topic("shared", PARTITIONS)
+    produce(broker.bootstrap, 0, 60)
+    member = ConfluentMember(broker.bootstrap, "g")
+    read: Counter[tuple[int, int]] = Counter()
+    settle([member], read, lambda: len(read) == 60)
+    member.commit()
+
+    def command(*arguments: str) -> str:
+        tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+        return str(java.run(tool, "--bootstrap-server", broker.bootstrap, *arguments).stdout)
+
+    assert {"g", "Stable"} <= set(command("--list", "--state").split())
+    rows = [line.split() for line in command("--describe", "--group", "g").splitlines() if line.startswith("g ")]
+    assert sorted((row[1], row[2], row[3], row[4], row[5]) for row in rows) == [
+        ("shared", str(one), "10", "10", "0") for one in range(PARTITIONS)
+    ]
+    assert "range" in command("--describe", "--group", "g", "--state")
+    member.leave()
+    reset = command("--reset-offsets", "--group", "g", "--topic", "shared", "--to-offset", "4", "--execute")
+    assert len([line for line in reset.splitlines() if line.split()[:1] == ["g"] and line.split()[-1] == "4"]) == PARTITIONS
+    deleted = command("--delete-offsets", "--group", "g", "--topic", "shared:0")
+    assert "Successful" in deleted
+    rows = [line.split() for line in command("--describe", "--group", "g", "--offsets").splitlines() if line.startswith("g ")]
+    assert sorted(row[2] for row in rows if row[3] == "4") == ["1", "2", "3", "4", "5"]
+    assert "successful" in command("--delete", "--group", "g")
+    assert "g" not in command("--list").split()
+
+
+def test_kafkas_formatters_read_the_topic_of_offsets(broker, java) -> None:
+    broker.topic("shared", PARTITIONS)
+    produce(broker.bootstrap, 0, 60)
+    member = ConfluentMember(broker.bootstrap, "g")
+    read: Counter[tuple[int, int]] = Counter()
+    settle([member], read, lambda: len(read) == 60)
+    member.commit()
+
+    def printed(formatter: str, count: int) -> list[dict[str, Any]]:
+        said = java.run(
+            "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            *("--bootstrap-server", broker.bootstrap, "--topic", "__consumer_offsets", "--from-beginning"),
+            *("--max-messages", count, "--timeout-ms", 20_000),
+            *("--formatter", f"org.apache.kafka.tools.consumer.{formatter}"),
+        ).stdout
+        found, decoder = [], json.JSONDecoder()
+        while "{" in said:  # one behind the other, without anything between them
+            one, end = decoder.raw_decode(said := said[said.index("{") :])
+            found.append(one)
+            said = said[end:]
+        return found
+
+    offsets = printed("OffsetsMessageFormatter", PARTITIONS + 1)
+    seen = {(one["key"]["data"]["topic"], one["key"]["data"]["partition"]): one["value"]["data"]["offset"] for one in offsets}
+    assert seen == {("shared", one): 10 for one in range(PARTITIONS)}
+    groups = printed("GroupMetadataMessageFormatter", 1)
+    assert groups[0]["key"]["data"]["group"] == "g"
+    assert [len(one["value"]["data"]["members"]) for one in groups] == [1]
+    member.leave()

@@ -31,9 +31,11 @@ def served(peer: Peer) -> dict[int, tuple[int, int]]:
 def test_what_kafka_answers_fastlog_answers(broker, real_kafka, tmp_path, pytestconfig, capsys):
     known = differences.read(pytestconfig.rootpath / KNOWN)
     settings = {
-        "offsets.topic.num.partitions": 16,
         "transaction.state.log.replication.factor": 1,
         "transaction.state.log.min.isr": 1,
+        # What `fastlog up` sets:
+        "offsets.topic.num.partitions": 16,
+        "group.initial.rebalance.delay.ms": 0,
     }
     found: list[differences.Difference] = []
     requests: Counter[str] = Counter()

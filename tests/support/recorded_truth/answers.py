@@ -32,6 +32,7 @@ KEYS = (
     ("log_dir",),
     ("producer_id",),
     ("group_id",),
+    ("member_id",),
     ("key",),
 )
 """What identifies an element of an array: the first of these that it has."""
@@ -40,6 +41,8 @@ TEXTS = ("error_message", "batch_index_error_message", "documentation")
 PLACES = ("host", "cluster_id", "log_dir")
 SIZES = ("port", "total_bytes", "usable_bytes")
 NEW_NUMBERS = ("session_id", "finalized_features_epoch")
+MEMBERS = ("member_id", "leader")
+A_LONG_ID = 36
 A_DAY_MS = 86_400_000
 SCRIPTED_PRODUCER_IDS = 1_000_000
 """Producer ids from here on are the script's own and shown as they are."""
@@ -100,6 +103,8 @@ class Flattener:
         if name in SIZES and value > 0:
             return f"a {name}"
         if name in NEW_NUMBERS and value > 0:
+            return f"a {name}"
+        if name in MEMBERS and isinstance(value, str) and len(value) > A_LONG_ID:
             return f"a {name}"
         if name == "producer_id" and 0 <= value < SCRIPTED_PRODUCER_IDS:
             return "a producer_id"

@@ -16,7 +16,7 @@ from fastlog.wire.messages.metadata import MetadataRequest, MetadataResponse
 ANSWER_WITHIN_S = 60
 SILENT_AFTER_S = 3
 """How long is waited for an answer of a broker that is known to give none."""
-SETTLED_WITHIN_S = 30
+SETTLED_WITHIN_S = 120
 CLIENT_ID = "truth"
 LATEST = -1
 CLOSED = "closed"
@@ -32,8 +32,8 @@ class Peer:
         self._connection: socket.socket | None = None
         self._correlation_id = 0
         self.ids: dict[str, bytes] = {}
-        self.remembered: dict[str, int] = {}
-        """Numbers that an answer gave and later requests repeat, such as a fetch session's."""
+        self.remembered: dict[str, Any] = {}
+        """What an answer gave and later requests repeat, such as a fetch session's."""
 
     def close(self) -> None:
         if self._connection is not None:

@@ -104,10 +104,13 @@ def said(what: str, message: Any, **more: Any) -> Case:
 
 def steps(served: dict[int, tuple[int, int]]) -> Iterator[Step]:
     """Yield the script for a broker that serves these versions (by key)."""
+    from recorded_truth.groups import GROUP_CASES, await_coordinator  # it builds upon this module
+
     yield from _preparations()
+    yield Step("prepare groups", 60, 0, lambda _: DescribeClusterRequest(), await_coordinator, is_compared=False)
     for key, (least, most) in sorted(served.items()):
         name = APIS[key].request_class.__name__.removesuffix("Request")
-        cases = CASES.get(key, _empty)
+        cases = CASES.get(key) or GROUP_CASES.get(key, _empty)
         first = max(least, APIS[key].request_class.MIN_VERSION)  # Produce is advertised from 0 on and served from 3 on
         for version in range(first, most + 1):
             for case in cases(key, version):
