@@ -330,15 +330,17 @@ class ClassicGroup:
         if self.state is State.DEAD:
             return CoordinatorNotAvailable.code
         known = self.members.get(request.member_id)
+        is_stranger = request.member_id == UNKNOWN_MEMBER_ID
+        # One that comes back under its instance id takes its own place.
+        place = self.members.get(self.static_members.get(request.instance_id or "", "")) if is_stranger else known
         if self.state is State.PREPARING_REBALANCE:
-            is_counted = known is not None and known.awaiting_join is not None
+            is_counted = place is not None and place.awaiting_join is not None
             is_full = not is_counted and self._awaiting_join_count >= self._limits.max_size
         else:
-            is_full = known is None and len(self.members) >= self._limits.max_size
-        is_stranger = request.member_id == UNKNOWN_MEMBER_ID
-        if is_stranger and request.requires_known_member_id and len(self._pending_ids) >= self._limits.max_size:
-            is_full = True
-        if is_full and not (is_stranger and request.instance_id in self.static_members):
+            is_full = place is None and len(self.members) >= self._limits.max_size
+        if place is None and is_stranger and request.requires_known_member_id:
+            is_full = is_full or len(self._pending_ids) >= self._limits.max_size
+        if is_full:
             self._pending_ids.pop(request.member_id, None)
             if known is not None:
                 self._leave(known)
