@@ -62,9 +62,13 @@ def write_acl(out: Writer, acl: Acl) -> None:
         out.string(name)
 
 
+def _read_entry(fields: Reader) -> Entry:
+    return Entry(fields.integer(), fields.string(), fields.string(or_none=True))
+
+
 def read_acl(fields: Reader) -> Acl:
     """Read a list; an absent one is an empty one."""
-    return tuple(fields.vector(lambda one: Entry(one.integer(), one.string(), one.string()), _LEAST_ENTRY_BYTES, or_none=True))
+    return tuple(fields.vector(_read_entry, _LEAST_ENTRY_BYTES, or_none=True))
 
 
 def shared(entries: Iterable[Entry]) -> Acl:

@@ -92,9 +92,12 @@ class Reader:
             raise JuteError(f"a buffer of {size} bytes")
         return self._take(size)
 
-    def string(self) -> str:
+    def string(self, *, or_none: bool = False) -> str:
+        """Read a string. `or_none`: an absent one is empty, which is how some clients say so."""
         data = self.buffer()
         if data is None:
+            if or_none:
+                return ""
             raise JuteError("a string is absent")
         try:
             return data.decode()
