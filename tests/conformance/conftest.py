@@ -347,7 +347,7 @@ def real_kafka(java: Java, tmp_path: pathlib.Path) -> object:
 
 
 class ZooKeeper:
-    """A real standalone ZooKeeper over a data directory that outlives it; its ticks are short, so that sessions may be."""
+    """A real standalone ZooKeeper over a data directory that outlives it; sessions are of 2 to 20 seconds."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.jars = pathlib.Path(os.environ.get("ZOOKEEPER_JARS", ROOT / ".cache" / "zookeeper-jars"))
@@ -356,7 +356,7 @@ class ZooKeeper:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         directory.mkdir()
-        settings = {"tickTime": 200, "dataDir": directory / "data", "clientPort": self.port, "clientPortAddress": "127.0.0.1"}
+        settings = {"tickTime": 1000, "dataDir": directory / "data", "clientPort": self.port, "clientPortAddress": "127.0.0.1"}
         settings |= {"maxClientCnxns": 0, "admin.enableServer": "false", "4lw.commands.whitelist": "*"}
         (directory / "zoo.cfg").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 

@@ -16,7 +16,8 @@ from fastlog.coordinator.watches import EventType, WatchEvent
 from fastlog.env.reactor import Pending
 from fastlog.env.system import SystemEnvironment
 
-TIMEOUT_MS = 4_000
+TIMEOUT_MS = 20_000
+SHORT_TIMEOUT_MS = 2_000
 LIMIT_MS = 60_000
 
 
@@ -174,7 +175,7 @@ def test_a_session_outlives_a_restart_and_misses_nothing(person, zookeeper):
 
 
 def test_a_session_that_was_slept_through_is_over_and_a_new_one_begins(person, zookeeper):
-    one, other = person(timeout_ms=1_500), person()
+    one, other = person(timeout_ms=SHORT_TIMEOUT_MS), person()
     one.wait(one.client.create("/mine", ephemeral=True))
     one.wait(one.client.get("/mine", one.events.append))
     before = one.client.session_id
@@ -198,7 +199,7 @@ def test_a_session_that_was_slept_through_is_over_and_a_new_one_begins(person, z
 
 
 def test_a_server_that_says_nothing_is_left(person, zookeeper):
-    one = person(timeout_ms=1_500)
+    one = person(timeout_ms=SHORT_TIMEOUT_MS)
     zookeeper.send(signal.SIGSTOP)
     one.until(lambda: one.states[-1] is SessionState.DISCONNECTED)
     zookeeper.send(signal.SIGCONT)
@@ -207,9 +208,9 @@ def test_a_server_that_says_nothing_is_left(person, zookeeper):
 
 
 def test_pings_keep_an_idle_session_alive(person):
-    one = person()
+    one = person(timeout_ms=4_000)
     one.wait(one.client.create("/mine", ephemeral=True))
-    one.let_pass(TIMEOUT_MS * 3 // 2)
+    one.let_pass(6_000)
     assert one.wait(one.client.exists("/mine")) is not None
     assert one.states == [SessionState.CONNECTED]
 
