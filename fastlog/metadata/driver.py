@@ -335,8 +335,9 @@ class ControllerDriver:
                 return
             self.is_active, self._in_doubt = False, True
         while not self.is_active:
-            epoch, version = yield from self._controller_epoch()
+            # In this order: the epoch is never older than the holder, and the watch tells of a holder that is newer than both.
             present = yield self._client.exists(layout.CONTROLLER, self._look_again)
+            epoch, version = yield from self._controller_epoch()
             stale: list[Operation] = []
             if present is not None:
                 try:
