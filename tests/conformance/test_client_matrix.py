@@ -180,10 +180,12 @@ def check_create_topic_error(cell: Cell) -> None:
 
 
 def check_list_topics(cell: Cell) -> None:
+    """Whether a client tells of Kafka's internal topics too is its own affair."""
     cell.make_topic()
-    listed = cell.ask("list_topics")["topics"]
+    answers = (ask("list_topics")["topics"] for ask in (cell.ask, cell.reference))
+    listed, expected = ([name for name in names if not name.startswith("__")] for names in answers)
     assert cell.topic in listed
-    assert listed == cell.reference("list_topics")["topics"]
+    assert listed == expected
 
 
 def check_describe_topic(cell: Cell) -> None:
