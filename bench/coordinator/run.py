@@ -9,6 +9,7 @@ bytes of data at a time. The contestants take turns; medians of the rounds are p
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import selectors
 import socket
@@ -58,7 +59,9 @@ def attach(port: int, timeout_s: float = READY_S) -> socket.socket:
 def start(command: list[str], port: int) -> tuple[subprocess.Popen[bytes], float]:
     """Start a server; return it and the seconds until a first session is open."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Without the variable by which some environments keep Python from storing what it compiled: users have that stored.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     while True:
         try:
             attach(port, 0.5).close()  # a ZooKeeper that is still starting takes connections and says nothing
