@@ -48,6 +48,7 @@ def outcomes(file: pathlib.Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.soak  # `make kazoo`
 @pytest.mark.timeout(2 * SUITE_S)
 def test_the_same_tests_pass_as_with_a_real_zookeeper(tmp_path: pathlib.Path) -> None:
     jars = pathlib.Path(os.environ.get("ZOOKEEPER_JARS", ROOT / ".cache" / "zookeeper-jars"))
