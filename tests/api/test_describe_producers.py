@@ -63,7 +63,7 @@ def test_producers_and_their_last_batches(serve, batch, produce_request):
 
 def test_a_first_batch_that_failed_is_nobodys(serve, batch, produce_request):
     client = serve()
-    client.rig.disk.fail_writes("t-0", errno.ENOSPC)
+    client.rig.disk.fail_writes("/t-0/", errno.ENOSPC)
     answer = client.ask(produce_request({"t": {0: batch(b"a", producer_id=7, producer_epoch=0, base_sequence=0)}}), 9)
     assert answer.responses[0].partition_responses[0].error_code == 56
     assert ask(client, ("t", [0])) == [("t", [(0, 0, False, [])])]

@@ -190,7 +190,7 @@ def test_a_full_disk_fails_the_requests_of_its_turn_and_the_next_one_goes_on(rig
     clients = [rig.connect(), rig.connect()]
     for client in clients:
         client.send(produce_request({"t": {0: batch(), 1: batch()}}), 9)
-    rig.disk.fail_writes("t-0/", errno.ENOSPC)
+    rig.disk.fail_writes("/t-0/", errno.ENOSPC)
     rig.settle()
     rig.disk.fail_writes("", 0)
     for client in clients:

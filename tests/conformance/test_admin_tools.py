@@ -47,7 +47,9 @@ def test_a_topic_through_kafkas_tools(broker, java, tool, tmp_path):
     partitions = [{"topic": "t", "partition": 0, "offset": 100}, {"topic": "t", "partition": 1, "offset": -1}]
     wanted.write_text(json.dumps({"version": 1, "partitions": partitions}))
     deleted = tool("DeleteRecordsCommand", "--offset-json-file", wanted)
-    assert re.findall(r"partition: t-(\d)\s+low_watermark: (\d+)", deleted) == [("0", "100"), ("1", str(ends[1]))], deleted
+    # The tool tells its partitions in no particular order.
+    marks = dict(re.findall(r"partition: t-(\d)\s+low_watermark: (\d+)", deleted))
+    assert marks == {"0": "100", "1": str(ends[1])}, deleted
     assert offsets(tool, "earliest") == {0: 100, 1: ends[1], 2: 0, 3: 0, 4: 0}
     assert offsets(tool, "latest") == {**ends, 2: 0, 3: 0, 4: 0}
 

@@ -97,7 +97,7 @@ def test_names_are_checked_where_the_path_is_built(storage):
 def test_a_topic_that_finds_no_room(storage, topic_id, batch):
     made = storage()
     manager = made.open()
-    made.disk.fail("create", "t-0/", errno.ENOSPC)
+    made.disk.fail("create", "/t-0/", errno.ENOSPC)
     with pytest.raises(KafkaStorageError):
         manager.create("t", 0, topic_id)
     made.disk.failures = []
@@ -239,7 +239,7 @@ def test_when_every_directory_has_failed_loading_fails(storage, topic_id, batch)
     made = storage()
     made.append(made.open().create("t", 0, topic_id), batch())
     made.crash()
-    made.disk.fail("read", "t-0", errno.EIO)
+    made.disk.fail("read", "/t-0/", errno.EIO)
     with pytest.raises(StorageFailed, match="fenced"):
         made.open()
 
