@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
-from driver import decoded, decoded_headers, record_answer, serve
+from driver import decoded, decoded_headers, encoded, record_answer, serve
 
 BOOTSTRAP = sys.argv[1]
 TIMEOUT_S = 30
@@ -67,6 +68,48 @@ async def consume(request: dict[str, Any]) -> Any:
     finally:
         await consumer.stop()
     return {"records": [record_answer(one.offset, one.timestamp, one.key, one.value, list(one.headers)) for one in records]}
+
+
+class Member:
+    """The member of a group that this process is at present."""
+
+    consumer: AIOKafkaConsumer
+
+    async def group_join(self, request: dict[str, Any]) -> Any:
+        self.consumer = AIOKafkaConsumer(
+            bootstrap_servers=BOOTSTRAP,
+            group_id=request["group"],
+            group_instance_id=request.get("instance"),
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=request["session_ms"],
+            heartbeat_interval_ms=request["heartbeat_ms"],
+        )
+        await self.consumer.start()
+        self.consumer.subscribe([request["topic"]])
+        return {}
+
+    async def group_poll(self, request: dict[str, Any]) -> Any:
+        polled = await self.consumer.getmany(timeout_ms=request["ms"])
+        return {
+            "records": [
+                [one.partition, one.offset, encoded(one.key), encoded(one.value)]
+                for records in polled.values()
+                for one in records
+            ],
+            "owned": sorted(one.partition for one in self.consumer.assignment()),
+        }
+
+    async def group_commit(self, _: dict[str, Any]) -> Any:
+        await self.consumer.commit()
+        return {}
+
+    async def group_leave(self, _: dict[str, Any]) -> Any:
+        await self.consumer.stop()
+        return {}
+
+
+member = Member()
 
 
 async def list_offset(request: dict[str, Any]) -> Any:
@@ -181,6 +224,10 @@ OPERATIONS = [
     version,
     produce,
     consume,
+    member.group_join,
+    member.group_poll,
+    member.group_commit,
+    member.group_leave,
     list_offset,
     create_topic,
     list_topics,
@@ -194,9 +241,13 @@ OPERATIONS = [
 ]
 
 
-def _blocking(operation: Callable[[dict[str, Any]], Any], runner: asyncio.Runner) -> Callable[[dict[str, Any]], Any]:
-    return lambda request: runner.run(operation(request))
+# The loop has a thread of its own: a member's heartbeats go on while no request is at work.
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
 
 
-with asyncio.Runner() as loop:
-    serve({operation.__name__: _blocking(operation, loop) for operation in OPERATIONS}, error_code)
+def _blocking(operation: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    return lambda request: asyncio.run_coroutine_threadsafe(operation(request), loop).result()
+
+
+serve({operation.__name__: _blocking(operation) for operation in OPERATIONS}, error_code)

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
     NewTopic,
     OffsetSpec,
 )
-from driver import decoded, decoded_headers, record_answer, serve
+from driver import decoded, decoded_headers, encoded, record_answer, serve
 
 BOOTSTRAP = {"bootstrap.servers": sys.argv[1]}
 TIMEOUT_S = 30
@@ -52,7 +52,7 @@ def produce(request: dict[str, Any]) -> Any:
             request["topic"],
             decoded(record["value"]),
             decoded(record["key"]),
-            request["partition"],
+            -1 if request["partition"] is None else request["partition"],
             headers=decoded_headers(record),
             on_delivery=on_delivery,
             **extra,
@@ -85,6 +85,58 @@ def consume(request: dict[str, Any]) -> Any:
         return {"records": records}
     finally:
         consumer.close()
+
+
+class Member:
+    """The member of a group that this process is at present."""
+
+    consumer: Consumer
+
+    def group_join(self, request: dict[str, Any]) -> Any:
+        more: dict[str, Any] = {}
+        if request.get("instance"):
+            more["group.instance.id"] = request["instance"]
+        if request.get("cooperative"):
+            more["partition.assignment.strategy"] = "cooperative-sticky"
+        self.consumer = Consumer(
+            BOOTSTRAP
+            | {
+                "group.id": request["group"],
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "session.timeout.ms": request["session_ms"],
+                "heartbeat.interval.ms": request["heartbeat_ms"],
+                **more,
+            }
+        )
+        self.consumer.subscribe([request["topic"]])
+        return {}
+
+    def group_poll(self, request: dict[str, Any]) -> Any:
+        first = self.consumer.poll(request["ms"] / 1000)
+        messages = [] if first is None else [first, *self.consumer.consume(500, 0)]
+        for message in messages:
+            if message.error():
+                raise KafkaException(message.error())
+        return {
+            "records": [[one.partition(), one.offset(), encoded(one.key()), encoded(one.value())] for one in messages],
+            "owned": sorted(one.partition for one in self.consumer.assignment()),
+        }
+
+    def group_commit(self, _: dict[str, Any]) -> Any:
+        try:
+            self.consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._NO_OFFSET:
+                raise
+        return {}
+
+    def group_leave(self, _: dict[str, Any]) -> Any:
+        self.consumer.close()
+        return {}
+
+
+member = Member()
 
 
 def list_offset(request: dict[str, Any]) -> Any:
@@ -170,6 +222,10 @@ OPERATIONS = [
     version,
     produce,
     consume,
+    member.group_join,
+    member.group_poll,
+    member.group_commit,
+    member.group_leave,
     list_offset,
     create_topic,
     list_topics,

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import kafka
-from driver import decoded, decoded_headers, record_answer, serve
+from driver import decoded, decoded_headers, encoded, record_answer, serve
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from kafka.errors import KafkaError, for_code
@@ -63,6 +63,54 @@ def consume(request: dict[str, Any]) -> Any:
             consumer.seek_to_beginning(partition)
         records = [next(consumer) for _ in range(request["count"])]
     return {"records": [record_answer(one.offset, one.timestamp, one.key, one.value, one.headers) for one in records]}
+
+
+class Member:
+    """The member of a group that this process is at present."""
+
+    consumer: KafkaConsumer
+
+    def group_join(self, request: dict[str, Any]) -> Any:
+        more: dict[str, Any] = {}
+        if request.get("instance"):
+            more["group_instance_id"] = request["instance"]
+        if request.get("cooperative"):
+            from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+            more["partition_assignment_strategy"] = [CooperativeStickyAssignor]
+        self.consumer = KafkaConsumer(
+            request["topic"],
+            bootstrap_servers=BOOTSTRAP,
+            group_id=request["group"],
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=request["session_ms"],
+            heartbeat_interval_ms=request["heartbeat_ms"],
+            **more,
+        )
+        return {}
+
+    def group_poll(self, request: dict[str, Any]) -> Any:
+        polled = self.consumer.poll(timeout_ms=request["ms"])
+        return {
+            "records": [
+                [one.partition, one.offset, encoded(one.key), encoded(one.value)]
+                for records in polled.values()
+                for one in records
+            ],
+            "owned": sorted(one.partition for one in self.consumer.assignment()),
+        }
+
+    def group_commit(self, _: dict[str, Any]) -> Any:
+        self.consumer.commit()
+        return {}
+
+    def group_leave(self, _: dict[str, Any]) -> Any:
+        self.consumer.close(autocommit=False)
+        return {}
+
+
+member = Member()
 
 
 def list_offset(request: dict[str, Any]) -> Any:
@@ -184,6 +232,10 @@ OPERATIONS = [
     version,
     produce,
     consume,
+    member.group_join,
+    member.group_poll,
+    member.group_commit,
+    member.group_leave,
     list_offset,
     create_topic,
     list_topics,

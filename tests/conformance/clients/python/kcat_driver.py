@@ -44,7 +44,8 @@ def produce(request: dict[str, Any]) -> Any:
         f"enable.idempotence={request['idempotent']}".lower(),
     ]
     settings += ["-X", "message.max.bytes=20000000", "-X", "linger.ms=50"]
-    to = ["-P", "-t", request["topic"], "-p", str(request["partition"]), "-Z", "-K", KEY_SEPARATOR, "-D", RECORD_SEPARATOR]
+    where = [] if request["partition"] is None else ["-p", str(request["partition"])]
+    to = ["-P", "-t", request["topic"], *where, "-Z", "-K", KEY_SEPARATOR, "-D", RECORD_SEPARATOR]
     together: list[bytes] = []
 
     def send(records: list[bytes], headers: list[tuple[str, bytes | None]]) -> None:
