@@ -82,7 +82,12 @@ RUST_DRIVER := tests/conformance/clients/rust
 	cargo build --quiet --manifest-path $(RUST_DRIVER)/Cargo.toml --target-dir $(@D)
 	@touch $@
 
-CLIENTS := .cache/kafka-python-2.3/.done .cache/java-driver/.done .cache/go-driver .cache/rust/.done
+SPRING := examples/java
+.cache/spring/.done: $(SPRING)/pom.xml $(shell find $(SPRING)/src -type f)
+	mvn -q -B -f $(SPRING) -Doutput=$(CURDIR)/$(@D) package
+	@touch $@
+
+CLIENTS := .cache/kafka-python-2.3/.done .cache/java-driver/.done .cache/go-driver .cache/rust/.done .cache/spring/.done
 
 conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) $(CLIENTS) ## real clients and real servers (needs java, mvn, go, cargo, kcat)
 	$(PY) -m pytest -q -m "not soak" tests/conformance
