@@ -2,7 +2,8 @@
 
 At each readiness it receives once and handles every whole frame that is there; answers go out together when the turn ends.
 Produce requests are pipelined. Any other request is handled only when those before it are answered, and holds up those behind it
-until it is, so that a client sees its requests done in order, as Kafka does them one at a time.
+until it is, so that a client sees its requests done in order, as Kafka does them one at a time. An API may say that its requests
+may be begun behind each other too (`Api.is_pipelined`).
 
 It reads no further while (`_held_up`): answers of more than `MAX_UNSENT_BYTES` (any, when the server is short of memory) wait for
 the client to read them, `MAX_UNDER_WAY` requests wait for their answers, the server is short of memory for more requests, or a
@@ -210,7 +211,25 @@ class Connection:
             self._held_up |= _UNDER_WAY
 
     def _dispatch_alone(self, context: RequestContext, frame: Slice, position: int) -> None:
-        """Have a request answered before which none is under way, and behind which none is begun before it has its answer."""
+        """Have a request answered before which none is under way; only its like may be begun behind it without its answer."""
+        self._begin(context, frame, position)
+        if context.answer is None:
+            self._held_up |= _IN_ORDER
+            if context.api_key in self._server.registry.pipelined_keys:
+                self._dispatch_alike(context.api_key)
+
+    def _dispatch_alike(self, key: int) -> None:
+        """Begin the requests that have come behind one of their API; the first of another one waits."""
+        next_frame = self._receiver.next_frame
+        while self._held_up == _IN_ORDER and self._under_way_count < MAX_UNDER_WAY and (frame := next_frame()) is not None:
+            of_next, version, correlation_id, client_id, position = request_header(frame)
+            context = RequestContext(self, of_next, version, correlation_id, client_id, self.last_active_ns)
+            if of_next != key:
+                self._next = context, frame, position
+                return
+            self._begin(context, frame, position)
+
+    def _begin(self, context: RequestContext, frame: Slice, position: int) -> None:
         registry = self._server.registry
         handle_frame = registry.frame_handlers.get(context.api_key << 16 | context.api_version)
         if handle_frame is None:
@@ -222,8 +241,6 @@ class Connection:
                 raise self._refusal(context, error) from None
         self._under_way.append(context)
         self._under_way_count += 1
-        if context.answer is None:
-            self._held_up |= _IN_ORDER
 
     def _refusal(self, context: RequestContext, error: Exception) -> Refused:
         """Say why a handler of frames lets the connection close; a fault of ours goes to the log with its trace."""

@@ -4,7 +4,8 @@ Versions 2-10. 2-4: how long the offsets are kept. 3: throttling answers first (
 members (KIP-345). 8: flexible. 9: members of the protocol of KIP-848; GROUP_ID_NOT_FOUND may be answered. 10: topics by id.
 
 Each partition has its own error; those that are not wrong by themselves share what becomes of the commit, and are answered when
-it is acknowledged as any produce with acks=all.
+it is acknowledged as any produce with acks=all. Commits are appended in the order in which they come, so one may be begun before
+those ahead of it are acknowledged.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class OffsetCommitHandler:
 
     def api(self) -> Api:
         """Return the API for the registry."""
-        return Api(8, "OffsetCommit", 2, 10, self.handle, self.refuse)
+        return Api(8, "OffsetCommit", 2, 10, self.handle, self.refuse, is_pipelined=True)
 
     def handle(
         self, context: RequestContext, request: OffsetCommitRequest

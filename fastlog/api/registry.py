@@ -58,6 +58,8 @@ class Api:
     refuse: Callable[[RequestContext, Any, KafkaError], Any] = _refuse_nothing
     """`refuse(context, request, error)` returns the message that answers a decoded request with an error."""
     takes_frame: bool = False
+    is_pipelined: bool = False
+    """Whether it may be begun while others of its kind on the same connection have no answers yet (OffsetCommit)."""
     run_handler: Callable[[RequestContext, ProduceRun], bool] | None = None
     """Takes requests that are alike together, or as many of them as it can (Produce); False: the first goes to `handler`."""
     advertised_min_version: int | None = None
@@ -75,6 +77,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._apis: dict[int, Api] = {}
+        self.pipelined_keys: set[int] = set()
         self.frame_handlers: dict[int, Callable[[RequestContext, Slice, int], None]] = {}
         """Handlers of frames by `key << 16 | version`: the connection's short way to them."""
         self.run_handler: Callable[[RequestContext, ProduceRun], bool] = lambda context, run: False
@@ -88,6 +91,8 @@ class Registry:
         if api.takes_frame:
             for version in range(api.min_version, api.max_version + 1):
                 self.frame_handlers[api.key << 16 | version] = api.handler
+        if api.is_pipelined:
+            self.pipelined_keys.add(api.key)
         if api.run_handler is not None:
             self.run_handler = api.run_handler
 

@@ -6,6 +6,7 @@ The constants (`api.PRODUCE`, `api.FETCH`, ...) are API keys. Versions are those
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,6 +77,7 @@ def response_class(key: int) -> type[Message]:
     return api(key).response_class
 
 
+@cache  # it is asked for with every request
 def _message_class(module: str, name: str) -> type[Message]:
     found: type[Message] = getattr(import_module(f"fastlog.wire.messages.{module}"), name)
     return found

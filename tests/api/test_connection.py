@@ -1,5 +1,6 @@
 """Order, limits and bad bytes on one connection, on a network that the test moves."""
 
+import itertools
 import logging
 import struct
 
@@ -7,11 +8,13 @@ import pytest
 
 from fastlog.api.connection import MAX_UNDER_WAY, MAX_UNSENT_BYTES, READ_AHEAD_BYTES
 from fastlog.api.context import AllowAll
+from fastlog.api.registry import Api
 from fastlog.api.server import FAIR_SHARE_BYTES, RESCUE_MS, Limits
 from fastlog.errors import InvalidRequest
 from fastlog.wire.messages.api_versions import ApiVersionsRequest
 from fastlog.wire.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from fastlog.wire.messages.list_offsets import ListOffsetsRequest
+from fastlog.wire.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
 
 API_VERSIONS = ApiVersionsRequest(client_software_name="test", client_software_version="1")
 
@@ -93,6 +96,46 @@ def test_what_comes_behind_a_pending_request_waits_and_others_do_not(rig):
     pending.complete(group_named("first"))
     rig.settle()
     assert [answer.groups[0].group_id for _, answer in client.answers()] == ["first", "second"]
+
+
+def test_alike_requests_of_a_pipelined_api_are_begun_together_and_answered_in_order(rig, batch, produce_request):
+    [partition] = rig.add_topic("t")
+    begun = []
+
+    def handle(context, request):
+        if request.group_id == "at once":
+            return OffsetCommitResponse()
+        begun.append((request.group_id, rig.reactor.pending()))
+        return begun[-1][1]
+
+    rig.registry.add(Api(8, "OffsetCommit", 2, 10, handle, is_pipelined=True))
+    client = rig.connect()
+    ids = [client.send(OffsetCommitRequest(group_id=name), 8) for name in ("a", "at once", "b")]
+    ids += [client.send(ListGroupsRequest(), 0), client.send(OffsetCommitRequest(group_id="c"), 8)]
+    ids.append(client.send(produce_request({"t": {0: batch()}}), 9))
+    rig.settle()
+    assert [name for name, _ in begun] == ["a", "b"], "what is of another kind waits, and holds up what is behind it"
+    begun[1][1].complete(OffsetCommitResponse())
+    rig.settle()
+    assert client.answers() == []
+    begun[0][1].complete(OffsetCommitResponse())
+    rig.settle()
+    assert [correlation_id for correlation_id, _ in client.answers()] == ids[:4]
+    assert [name for name, _ in begun] == ["a", "b", "c"]
+    assert partition.log.log_end_offset == 0
+    begun[2][1].complete(OffsetCommitResponse())
+    rig.settle()
+    assert [correlation_id for correlation_id, _ in client.answers()] == ids[4:]
+
+    for number in range(2 * MAX_UNDER_WAY):
+        client.send(OffsetCommitRequest(group_id=f"{number}"), 8)
+    rig.settle()
+    assert 3 < len(begun) <= 3 + MAX_UNDER_WAY
+    for _, pending in itertools.islice(begun, 3, None):  # it grows meanwhile
+        pending.complete(OffsetCommitResponse())
+        rig.settle()
+    assert [name for name, _ in begun[3:]] == [f"{number}" for number in range(2 * MAX_UNDER_WAY)]
+    assert len(client.answers()) == 2 * MAX_UNDER_WAY
 
 
 def test_a_hang_up_behind_a_parked_fetch_is_noticed(rig, fetch_request):
