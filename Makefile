@@ -102,6 +102,7 @@ bench: build $(VENV)/.ready-for-oracles ## every figure of the README
 	PYTHONPATH=. $(PY) bench/core/segments.py
 	PYTHONPATH=. $(PY) bench/wire/metadata.py
 	PYTHONPATH=. $(PY) bench/coordinator/run.py
+	PYTHONPATH=. $(PY) bench/groups/run.py
 
 check-messages: build .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done ## the message tables equal what Kafka's jars say
 	$(PY) ci/generate_messages.py --check .cache/kafka-jars/kafka-clients-*.jar .cache/kafka-3.9-jars/kafka-clients-*.jar

@@ -1,6 +1,6 @@
 """Time from exec to ready, and memory when idle, of `fastlog up`; beside it a Kafka when its start script is given.
 
-usage: python bench/start/run.py [--rounds N] [--kafka-jars DIR]
+usage: PYTHONPATH=. python bench/start/run.py [--rounds N] [--kafka-jars DIR]
 
 "Ready" is when the first line is on stdout and a TCP client has got an ApiVersions answer. For Kafka (KRaft, one node, formatted
 beforehand) it is the first ApiVersions answer. Resident memory is read from /proc/PID/smaps_rollup after IDLE_S seconds without
@@ -12,30 +12,18 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
+from bench.real_kafka import SILENT, answers, prepare
+
 IDLE_S = 1.0
 READY_TIMEOUT_S = 60.0
-API_VERSIONS_V0 = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 AIM_READY_S = 0.3
 AIM_RESIDENT_MB = 45.0
-
-
-def answers(port: int) -> bool:
-    """Tell whether an ApiVersions v0 request on the port is answered without an error."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(API_VERSIONS_V0)
-            head = connection.recv(10, socket.MSG_WAITALL)
-    except OSError:
-        return False
-    return len(head) == 10 and struct.unpack(">iih", head)[1:] == (1, 0)
 
 
 def memory_mb(pid: int) -> dict[str, float]:
@@ -74,27 +62,10 @@ def start_fastlog(directory: pathlib.Path) -> dict[str, float]:
         stop(process)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def start_kafka(directory: pathlib.Path, jars: str) -> dict[str, float]:
-    port, controller_port = free_port(), free_port()
-    properties = directory / "server.properties"
-    properties.write_text(
-        f"process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller_port}\n"
-        f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n"
-        f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\nlog.dirs={directory}/kafka\n"
-    )
-    java = ["java", "-Xmx1g", "-Xms1g", "-server", "-XX:+UseG1GC", "-cp", f"{jars}/*"]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    storage_tool = ["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAA", "-c", str(properties)]
-    subprocess.run([*java, *storage_tool], check=True, **silent)
+    command, port = prepare(directory, jars)
     began = time.perf_counter()
-    process = subprocess.Popen([*java, "kafka.Kafka", str(properties)], text=True, **silent)
+    process = subprocess.Popen(command, text=True, **SILENT)
     try:
         while not answers(port):
             if time.perf_counter() - began > READY_TIMEOUT_S or process.poll() is not None:
