@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fastlog.cli.options import bootstrap_option, parse_separator
+from fastlog.env.signals import stop_on_termination
 from fastlog.env.wall_time import format_wall_ms, parse_wall_ms
 from fastlog.errors import UnknownTopicOrPartition, UsageError
 
@@ -71,7 +72,8 @@ def command(
     """Print the records of TOPIC as they come, until it is interrupted (or --max, or --exit-at-end).
 
     Within a partition they come in order. In JSON, bytes that are not UTF-8 are given as {"base64": ...}. As a member of a
-    group it begins where the group has committed, else at --offset, and commits what it has printed.
+    group it begins where the group has committed, else at --offset, and commits what it has printed; --exit-at-end is then about
+    the partitions that fall to it.
     """
     fields = with_offsets or timestamps or headers or keys
     if raw and (fields or as_json or key_separator is not None or separator is not None):
@@ -85,6 +87,8 @@ def command(
     line = _json_line if as_json else _field_line(with_offsets, timestamps, headers, keys, between, end)
     is_joined = not (as_json or with_offsets or timestamps or headers)
     begin = _begin(offset, time)
+    if group_id == "":
+        raise UsageError("--group wants a name")
     if group_id is not None and (partitions or time is not None or begin[0] == "offset"):
         raise UsageError("--group shares the partitions, and says where to begin: leave out --partition, --time and --offset N")
 
@@ -127,6 +131,7 @@ def _consume_as_member(
     from fastlog.client.groups import Groups  # noqa: PLC0415
     from fastlog.client.member import Member  # noqa: PLC0415
 
+    stop_on_termination()
     _known_topic(client, topic)
     consumer = Consumer(client.cluster)
     member = Member(client.cluster, Groups(client.cluster), consumer, group_id, [topic], begin=begin)
@@ -159,7 +164,7 @@ def _consume_as_member(
 
 def _is_at_end(consumer: Consumer, member: Member) -> bool:
     """Tell whether all that the member owns has been handed out up to its end."""
-    return bool(member.owned) and all(0 <= consumer.high_watermark(*where) <= consumer.position(*where) for where in member.owned)
+    return member.is_reading and all(0 <= consumer.high_watermark(*where) <= consumer.position(*where) for where in member.owned)
 
 
 def _begin(offset: str | None, time: str | None) -> tuple[str, int]:

@@ -59,7 +59,7 @@ def describe(groups: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
             try:
                 group = client.wait(api.describe(name))
             except GroupIdNotFound:
-                raise GroupIdNotFound(f"no such group: {name}") from None
+                raise _no_such(name) from None
             offsets = client.wait(api.offsets(name))
             described = _described(group, offsets, _ends(client, group, offsets))
             if as_json:
@@ -70,25 +70,33 @@ def describe(groups: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
 
 @command.command("reset-offsets")
 @click.argument("group")
-@click.argument("topics", metavar="TOPIC[:PARTITION]...", nargs=-1, required=True)
+@click.argument("topics", metavar="[TOPIC[:PARTITION]]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All partitions that the group has committed offsets for.")
 @click.option("--to", "to", metavar="N|beginning|end", help="Where each partition is to go on.")
 @click.option("--time", "time", metavar="WHEN", help="Go on at the first record of this time: ISO 8601, or ms since 1970.")
 @click.option("--shift", type=int, metavar="N", help="So many records on, or back where it is negative.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @bootstrap_option
 def reset_offsets(
     group: str,
     topics: tuple[str, ...],
+    everything: bool,
     to: str | None,
     time: str | None,
     shift: int | None,
     dry_run: bool,
+    as_json: bool,
     bootstrap: str,
 ) -> None:
     """Have GROUP go on elsewhere in some topics, or in single partitions of them. Nobody may be in the group meanwhile.
 
     What lies outside of a partition's records is taken to its nearest end.
     """
+    if not group:
+        raise UsageError("a group has a name that is not empty")
+    if bool(topics) == everything:
+        raise UsageError("say what to reset: either topics, TOPIC:PARTITION for single partitions, or --all")
     if sum(option is not None for option in (to, time, shift)) != 1:
         raise UsageError("say where to go on: one of --to, --time and --shift")
     if to is not None and to not in (BEGINNING, END) and not (to.isascii() and to.isdigit()):
@@ -100,11 +108,14 @@ def reset_offsets(
 
     with Client(bootstrap) as client:
         api = _groups(client)
-        wanted = [where for name in topics for where in _partitions(client, name)]
+        committed = client.wait(api.offsets(group))
+        if everything:
+            wanted = _committed_partitions(client, group, committed)
+        else:
+            wanted = list(dict.fromkeys(where for name in topics for where in _partitions(client, name)))
         consumer = client.consumer([])
         first = consumer.offsets(dict.fromkeys(wanted, EARLIEST))
         end = consumer.offsets(dict.fromkeys(wanted, LATEST))
-        committed = client.wait(api.offsets(group))
         if to == BEGINNING:
             target = first
         elif to == END:
@@ -121,8 +132,11 @@ def reset_offsets(
             _check_nobody_is_in(client, api, group)
             client.wait(api.commit(group, target))
         for topic, partition in wanted:
-            before = committed.get((topic, partition), -1)
-            click.echo(f"{topic}  {partition}  {before if before >= 0 else '-'} -> {target[topic, partition]}")
+            before, after = committed.get((topic, partition)), target[topic, partition]
+            if as_json:
+                click.echo(json.dumps({"topic": topic, "partition": partition, "before": before, "after": after}))
+            else:
+                click.echo(f"{topic}  {partition}  {'-' if before is None else before} -> {after}")
 
 
 @command.command()
@@ -137,7 +151,7 @@ def delete(groups: tuple[str, ...], bootstrap: str) -> None:
             try:
                 client.wait(_groups(client).delete(name))
             except GroupIdNotFound:
-                raise GroupIdNotFound(f"no such group: {name}") from None
+                raise _no_such(name) from None
             except NonEmptyGroup:
                 raise NonEmptyGroup(f"the group {name} has members: stop them first") from None
 
@@ -146,6 +160,10 @@ def _groups(client: Client) -> Groups:
     from fastlog.client.groups import Groups  # noqa: PLC0415
 
     return Groups(client.cluster)
+
+
+def _no_such(name: str) -> GroupIdNotFound:
+    return GroupIdNotFound(f"no such group: {name or repr(name)}")
 
 
 def _parse_time(text: str) -> int:
@@ -166,6 +184,15 @@ def _partitions(client: Client, text: str) -> list[TopicPartition]:
     if not index.isascii() or not index.isdigit() or int(index) >= count:
         raise UsageError(f"{text}: {name} has partitions 0 to {count - 1}")
     return [(name, int(index))]
+
+
+def _committed_partitions(client: Client, group: str, committed: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+    """Return what a group has committed offsets for and is still there."""
+    client.wait(client.cluster.refresh(None))
+    found = [where for where in sorted(committed) if where[0] in client.cluster.topics]
+    if not found:
+        raise GroupIdNotFound(f"the group {group} has committed no offsets: name the topics")
+    return found
 
 
 def _check_nobody_is_in(client: Client, api: Groups, group: str) -> None:

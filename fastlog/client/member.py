@@ -18,7 +18,7 @@ from fastlog.client.assignments import (
     encode_assignment,
     encode_subscription,
 )
-from fastlog.client.consumer import EARLIEST
+from fastlog.client.consumer import EARLIEST, LATEST
 from fastlog.errors import (
     FencedInstanceId,
     IllegalGeneration,
@@ -62,10 +62,12 @@ class Member:
         rebalance_timeout_ms: int = 60_000,
         begin: int = EARLIEST,
     ) -> None:
-        """`begin` is where to read a partition for which nothing is committed: EARLIEST or LATEST."""
+        """`begin` is where to read a partition for which nothing is committed that is still there: EARLIEST or LATEST."""
         self.member_id = ""
         self.generation = -1
         self.owned: tuple[TopicPartition, ...] = ()
+        self.is_reading = False
+        """Whether it has been told what it owns, be it nothing, in the group's present generation."""
         self._cluster = cluster
         self._groups = groups
         self._consumer = consumer
@@ -111,6 +113,7 @@ class Member:
 
     def _forget_assignment(self) -> None:
         if not self._is_leaving:
+            self.is_reading = False
             self.owned = ()
             self._done.clear()
             self._consumer.assign({})
@@ -178,15 +181,18 @@ class Member:
 
     def _begin_reading(self, owned: Sequence[TopicPartition]) -> Flow[None]:
         committed: dict[TopicPartition, int] = yield self._groups.offsets(self._group_id)
-        known = {where: committed[where] for where in owned if committed.get(where, -1) >= 0}
-        unknown = dict.fromkeys((where for where in owned if where not in known), self._begin)
         for topic in dict.fromkeys(topic for topic, _ in owned):
             yield self._cluster.topic(topic)
-        found: dict[TopicPartition, int] = (yield self._consumer.offsets(unknown)) if unknown else {}
+        first: dict[TopicPartition, int] = yield self._consumer.offsets(dict.fromkeys(owned, EARLIEST))
+        end: dict[TopicPartition, int] = yield self._consumer.offsets(dict.fromkeys(owned, LATEST))
+        # What was committed may have been deleted since, by its age for example.
+        known = {where: committed[where] for where in owned if first[where] <= committed.get(where, -1) <= end[where]}
+        begins = first if self._begin == EARLIEST else end
         self.owned = tuple(owned)
         self._committed = dict(known)
-        self._done.clear()
-        self._consumer.assign({where: known.get(where, found.get(where, 0)) for where in owned})
+        self._done = {where: begins[where] for where in owned if where not in known}
+        self._consumer.assign({where: known.get(where, begins[where]) for where in owned})
+        self.is_reading = True
 
     def _heartbeat(self) -> Flow[None]:
         def request() -> HeartbeatRequest:

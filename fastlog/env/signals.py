@@ -25,3 +25,8 @@ def on_stop_request(call_from_thread: Callable[..., object], stop: Callable[[], 
 
     for number in STOP_SIGNALS:
         signal.signal(number, handle)
+
+
+def stop_on_termination() -> None:
+    """Have SIGTERM raise KeyboardInterrupt as SIGINT does, so that a command ends in good order."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -15,6 +15,8 @@ from fastlog.client.assignments import (
     encode_assignment,
     encode_subscription,
 )
+from fastlog.client.blocking import Client
+from fastlog.client.groups import Groups
 
 
 def fastlog(broker, *arguments, text=None, code=0):
@@ -76,12 +78,12 @@ def test_two_members_share(broker, topic):
         assert "has members: stop them first" in fastlog(broker, "group", "delete", group, code=1)
         assert "has members: stop them first" in fastlog(broker, "group", "reset-offsets", group, topic, "--to", 0, code=1)
     finally:
-        for member in members:
-            member.send_signal(signal.SIGINT)
+        for member, number in zip(members, (signal.SIGINT, signal.SIGTERM), strict=True):
+            member.send_signal(number)
         outputs = [member.communicate(timeout=60) for member in members]
     assert [member.returncode for member in members] == [130, 130], outputs
     assert {f"v{n}" for n in range(30)} == set(b"".join(out for out, _ in outputs).decode().split())
-    assert described(broker, group)["state"] == "Empty", "whoever is interrupted leaves its group"
+    assert described(broker, group)["state"] == "Empty", "whoever is interrupted or terminated leaves its group"
 
 
 @pytest.mark.slow
@@ -100,15 +102,75 @@ def test_offsets_are_reset_and_groups_deleted(broker, topic):
     assert fastlog(broker, "consume", topic, "--group", group, "--exit-at-end") == ""
     fastlog(broker, "group", "reset-offsets", group, topic, "--time", 0)
     assert len(fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()) == 30
+    assert "no such group: ''" in fastlog(broker, "group", "describe", "", code=1)
     fastlog(broker, "group", "delete", group)
     assert group not in fastlog(broker, "group", "list").split()
     assert f"no such group: {group}" in fastlog(broker, "group", "delete", group, code=1)
     assert f"no such group: {group}" in fastlog(broker, "group", "describe", group, code=1)
 
 
+@pytest.mark.slow
+def test_all_that_a_group_has_committed_is_reset(broker, topic):
+    group, other = f"g.{topic}", f"other.{topic}"
+    fastlog(broker, "topic", "create", other, "--partitions", 1)
+    for name in (topic, other):
+        fastlog(broker, "consume", name, "--group", group, "--exit-at-end")
+    ends = {(one["topic"], one["partition"]): one["end"] for one in described(broker, group)["partitions"]}
+    assert len(ends) == 4, "what it began with is committed too, where there was nothing to read"
+    told = fastlog(broker, "group", "reset-offsets", group, "--all", "--to", "beginning", "--json")
+    assert [json.loads(line) for line in told.splitlines()] == [
+        {"topic": name, "partition": partition, "before": end, "after": 0} for (name, partition), end in sorted(ends.items())
+    ]
+    assert {one["committed"] for one in described(broker, group)["partitions"]} == {0}
+    once = fastlog(broker, "group", "reset-offsets", group, topic, f"{topic}:1", topic, "--to", "end")
+    assert len(once.splitlines()) == 3
+    fastlog(broker, "topic", "delete", other)
+    assert len(fastlog(broker, "group", "reset-offsets", group, "--all", "--to", "end").splitlines()) == 3
+    nobody = fastlog(broker, "group", "reset-offsets", f"nobody.{topic}", "--all", "--to", "end", code=1)
+    assert nobody == f"fastlog: the group nobody.{topic} has committed no offsets: name the topics\n"
+
+
+@pytest.mark.slow
+def test_a_group_that_began_at_the_end_goes_on_there(broker, topic):
+    group = f"g.{topic}"
+    assert fastlog(broker, "consume", topic, "--group", group, "--offset", "end", "--exit-at-end") == ""
+    fastlog(broker, "produce", topic, text="new\n")
+    assert fastlog(broker, "consume", topic, "--group", group, "--exit-at-end") == "new\n"
+
+
+@pytest.mark.slow
+def test_what_was_committed_and_is_gone_is_begun_anew(broker, topic):
+    group = f"g.{topic}"
+    with Client(broker.bootstrap) as client:
+        client.wait(Groups(client.cluster).commit(group, {(topic, 0): 1_000, (topic, 1): 1_000}))
+    read = fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()
+    assert sorted(read) == sorted(f"v{n}" for n in range(30))
+
+
+@pytest.mark.slow
+def test_whoever_owns_nothing_is_at_its_end(broker, topic):
+    group, narrow = f"g.{topic}", f"narrow.{topic}"
+    fastlog(broker, "topic", "create", narrow, "--partitions", 1)
+    command = [sys.executable, "-m", "fastlog", "consume", narrow, "--group", group, "--bootstrap", broker.bootstrap]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        while group not in fastlog(broker, "group", "list").split() or described(broker, group)["state"] != "Stable":
+            pass
+        for _ in range(2):  # whichever of the two the partition falls to
+            fastlog(broker, "consume", narrow, "--group", group, "--exit-at-end")
+    finally:
+        owner.send_signal(signal.SIGTERM)
+        owner.communicate(timeout=60)
+    assert owner.returncode == 130
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["group", "reset-offsets", "g", "--to", "end"],
+        ["group", "reset-offsets", "g", "t", "--all", "--to", "end"],
+        ["group", "reset-offsets", "", "t", "--to", "end"],
+        ["consume", "t", "--group", ""],
         ["group", "reset-offsets", "g", "t"],
         ["group", "reset-offsets", "g", "t", "--to", "1", "--shift", "1"],
         ["group", "reset-offsets", "g", "t", "--to", "somewhere"],
