@@ -35,6 +35,9 @@ END: Final = "end"
 @click.option("--offset", metavar="N|beginning|end", help="Where to begin in each partition.  [default: beginning]")
 @click.option("--time", "time", metavar="WHEN", help="Begin at the first record of this time: ISO 8601, or ms since 1970.")
 @click.option("--group", "group_id", metavar="NAME", help="Share the topic with the others of this group, and go on where it is.")
+@click.option(
+    "--client-id", metavar="NAME", default="fastlog", show_default=True, help="What `fastlog group describe` calls this member."
+)
 @click.option("--max", "max_count", type=click.IntRange(min=0), metavar="N", help="Stop after so many records.")
 @click.option("--exit-at-end", is_flag=True, help="Stop at the end that each partition has now.")
 @click.option("--offsets", "with_offsets", is_flag=True, help="Print partition and offset before each record.")
@@ -57,6 +60,7 @@ def command(
     offset: str | None,
     time: str | None,
     group_id: str | None,
+    client_id: str,
     max_count: int | None,
     exit_at_end: bool,
     with_offsets: bool,
@@ -94,7 +98,7 @@ def command(
 
     from fastlog.client.blocking import Client  # noqa: PLC0415
 
-    with Client(bootstrap) as client:
+    with Client(bootstrap, client_id=client_id) as client:
         out = sys.stdout.buffer
         left = -1 if max_count is None else max_count
         if left == 0:
