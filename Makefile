@@ -87,9 +87,25 @@ SPRING := examples/java
 	mvn -q -B -f $(SPRING) -Doutput=$(CURDIR)/$(@D) package
 	@touch $@
 
-CLIENTS := .cache/kafka-python-2.3/.done .cache/java-driver/.done .cache/go-driver .cache/rust/.done .cache/spring/.done
+# Confluent's package is compiled from its own sources and against Node's own headers, in place of fetching what was built
+# elsewhere. Its build is not made for parallel jobs, and optimizing takes longer than all that the tests do with it.
+JAVASCRIPT_DRIVER := tests/conformance/clients/javascript
+CONFLUENT_JAVASCRIPT := .cache/javascript/node_modules/@confluentinc/kafka-javascript
+.cache/javascript/.done: $(JAVASCRIPT_DRIVER)/package.json $(JAVASCRIPT_DRIVER)/package-lock.json
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	cd $(@D) && env -u JOBS MAKEFLAGS= CFLAGS="-O0 -g0" CXXFLAGS="-O0 -g0" CKJS_LINKING=dynamic \
+		npm_config_build_from_source=true npm_config_nodedir="$$(dirname "$$(dirname "$$(readlink -f "$$(command -v node)")")")" \
+		npm ci --no-audit --no-fund --loglevel=error
+	rm -rf $(CONFLUENT_JAVASCRIPT)/deps $(CONFLUENT_JAVASCRIPT)/build/Release/obj.target
+	@cd $(@D) && node -p 'require("@confluentinc/kafka-javascript").features.join()' | grep -q "gzip.*zstd" || \
+		{ echo "$@: built without gzip or zstd: install the headers of zlib and libzstd"; exit 1; }
+	@touch $@
 
-conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) $(CLIENTS) ## real clients and real servers (needs java, mvn, go, cargo, kcat)
+CLIENTS := .cache/kafka-python-2.3/.done .cache/java-driver/.done .cache/go-driver .cache/rust/.done .cache/javascript/.done \
+	.cache/spring/.done
+
+conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) $(CLIENTS) ## real clients and real servers (needs java, mvn, go, cargo, node, npm, kcat)
 	$(PY) -m pytest -q -m "not soak" tests/conformance
 
 kazoo: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance .cache/zookeeper-jars/.done ## kazoo's own tests on the coordinator and on a real ZooKeeper

@@ -234,6 +234,9 @@ def drivers(shared_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> 
         one.end()
 
 
+JAVASCRIPT = {"kafkajs": "kafkajs_driver.js", "confluent-kafka-javascript": "confluent_driver.js"}
+
+
 def driver_command(client: str) -> tuple[list[str], pathlib.Path]:
     """Return how a client's driver is started, and where; `make conformance` has built it."""
     python = HERE / "clients" / "python"
@@ -252,6 +255,9 @@ def driver_command(client: str) -> tuple[list[str], pathlib.Path]:
         jars = [*jars_of_3_9()] if client == "Java 3.9" else []
         class_path = ":".join(map(str, [*jars, CACHE / "java-driver", f"{kafka_jars()}/*"]))
         return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", class_path, "ClientDriver"], ROOT
+    if client in JAVASCRIPT:
+        packages = CACHE / "javascript" / "node_modules"
+        return ["env", f"NODE_PATH={packages}", "node", JAVASCRIPT[client]], HERE / "clients" / "javascript"
     if client == "rskafka":
         return [str(CACHE / "rust" / "debug" / "rskafka-driver")], ROOT
     return [str(CACHE / "go-driver"), client], ROOT

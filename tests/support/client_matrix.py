@@ -87,6 +87,13 @@ CLIENTS = {
         ),
         _client("sarama", MOST, {"null-header", "incremental-alter-configs", "describe-log-dirs"}),
         _client("kafka-go", MOST - {"idempotent", "delete-records"}, {"null-header", "incremental-alter-configs"}),
+        _client("kafkajs", MOST),
+        _client(
+            "confluent-kafka-javascript",
+            RECORDS,
+            TOPICS,
+            {"acks-0", "idempotent", "create-partitions", "delete-records"},
+        ),
         _client(
             "rskafka",
             RECORDS - {"acks-1"},
