@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import client_matrix
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from ports import answers_api_versions, free_port
+from zookeeper_servers import OwnCoordinator, ZooKeeper
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -29,6 +29,16 @@ VERSIONS: dict[str, str] = {}
 """Versions of the clients that this run drove, as they told them."""
 OUTCOMES: dict[str, str] = {}
 """Outcome of each cell of the matrix that this run tested, by the test's id."""
+
+
+TABLES: dict[str, list[str]] = {}
+"""What tests found out that people want to read, by its title: printed at the end of the run."""
+
+
+@pytest.fixture(scope="session")
+def show() -> Callable[[str, list[str]], None]:
+    """Return a function that has lines printed at the end of the run, under a title."""
+    return TABLES.__setitem__
 
 
 def cell_id(client: str, feature: str) -> str:
@@ -43,7 +53,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the matrix of this run; what it didn't test stays empty."""
+    """Print the matrix of this run; what it didn't test stays empty. Then whatever else tests have to show."""
+    for title, lines in TABLES.items():
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.write_line(line)
     if not OUTCOMES:
         return
 
@@ -350,72 +364,6 @@ def real_kafka(java: Java, tmp_path: pathlib.Path) -> object:
                 process.wait(timeout=60)
 
     return run
-
-
-class ZooKeeper:
-    """A real standalone ZooKeeper over a data directory that outlives it; sessions are of 2 to 20 seconds."""
-
-    def __init__(self, directory: pathlib.Path) -> None:
-        self.jars = pathlib.Path(os.environ.get("ZOOKEEPER_JARS", ROOT / ".cache" / "zookeeper-jars"))
-        assert list(self.jars.glob("zookeeper-*.jar")), f"no ZooKeeper jars in {self.jars}: run `make conformance`"
-        self.directory = directory
-        self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-        directory.mkdir()
-        settings = {"tickTime": 1000, "dataDir": directory / "data", "clientPort": self.port, "clientPortAddress": "127.0.0.1"}
-        settings |= {"maxClientCnxns": 0, "admin.enableServer": "false", "4lw.commands.whitelist": "*"}
-        (directory / "zoo.cfg").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def command(self) -> list[str]:
-        main = "org.apache.zookeeper.server.ZooKeeperServerMain"
-        java = ["java", "-Xmx256m", "-Dzookeeper.extendedTypesEnabled=true", "-cp", f"{self.jars}/*"]
-        return [*java, main, str(self.directory / "zoo.cfg")]
-
-    def start(self) -> ZooKeeper:
-        with (self.directory / "out").open("ab") as out:
-            self.process = subprocess.Popen(self.command(), cwd=ROOT, stdout=out, stderr=out)
-        deadline = time.monotonic() + 60
-        while not self.is_serving():
-            assert self.process.poll() is None and time.monotonic() < deadline, (self.directory / "out").read_text()
-            time.sleep(0.05)
-        return self
-
-    def is_serving(self) -> bool:
-        return b"imok" in self.say(b"ruok") and b"Mode: standalone" in self.say(b"srvr")
-
-    def say(self, word: bytes) -> bytes:
-        """Send a four-letter word and return the answer, nothing where none came."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                connection.sendall(word)
-                return b"".join(iter(lambda: connection.recv(65_536), b""))
-        except OSError:
-            return b""
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal: SIGSTOP and SIGCONT make it silent and let it go on."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End the process, if it runs."""
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.send_signal(signal.SIGCONT)
-            self.process.wait(STOP_TIMEOUT_S)
-            self.process = None
-
-
-class OwnCoordinator(ZooKeeper):
-    """`fastlog coordinator` in a ZooKeeper's place."""
-
-    def command(self) -> list[str]:
-        data = self.directory / "own"
-        return [sys.executable, "-m", "fastlog", "coordinator", "--port", str(self.port), "--data", str(data)]
 
 
 @pytest.fixture(params=[ZooKeeper, OwnCoordinator], ids=["zookeeper", "own"])
