@@ -8,7 +8,7 @@ PORT ?= 9092
 SEEDS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test fast lint conformance kazoo check-messages sim fuzz sanitize soak-hostile bench clean
+.PHONY: help up build test fast lint conformance check-messages sim fuzz sanitize soak-coordinator soak-hostile bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -108,8 +108,9 @@ CLIENTS := .cache/kafka-python-2.3/.done .cache/java-driver/.done .cache/go-driv
 conformance: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance $(JARS) $(CLIENTS) ## real clients and real servers (needs java, mvn, go, cargo, node, npm, kcat)
 	$(PY) -m pytest -q -m "not soak" tests/conformance
 
-kazoo: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance .cache/zookeeper-jars/.done ## kazoo's own tests on the coordinator and on a real ZooKeeper
-	$(PY) -m pytest -q -rP tests/conformance/test_kazoo_suite.py
+EXAMPLES ?= 2000
+soak-coordinator: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance .cache/zookeeper-jars/.done ## EXAMPLES=N random walks on the coordinator and on a real ZooKeeper
+	MODEL_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q -m "" tests/conformance/test_zookeeper_model.py
 
 bench: build $(VENV)/.ready-for-oracles ## every figure of the README
 	PYTHONPATH=. $(PY) bench/start/run.py

@@ -28,6 +28,7 @@ from fastlog.coordinator.acl import (
 )
 from fastlog.coordinator.errors import (
     AuthFailed,
+    BadArguments,
     ConnectionLoss,
     CoordinatorError,
     MarshallingError,
@@ -88,8 +89,8 @@ class Client:
         self.last_xid = 0
         self.last_zxid = 0
 
-    def __call__(self, event: WatchEvent, /) -> None:
-        self.tell(protocol.encode_event(event))
+    def __call__(self, event: WatchEvent, zxid: int, /) -> None:
+        self.tell(protocol.encode_event(event, zxid))
 
 
 class Dispatcher:
@@ -268,7 +269,7 @@ class Dispatcher:
         if path not in self._tree:
             raise NoNode(path)
         acl = self._tree.acl(path)
-        if acl is not OPEN_ACL and permission and not allows(acl, permission, client.identities):
+        if acl is not OPEN_ACL and not allows(acl, permission, client.identities):
             raise NoAuth(path)
         return self._tree.stat(path)
 
@@ -279,9 +280,14 @@ class Dispatcher:
         return protocol.encode_buffer(self._tree.nodes[request.path].data) + protocol.encode_stat(stat)
 
     def _exists(self, client: Client, request: protocol.Exists) -> bytes:
+        if "\0" in request.path:
+            raise BadArguments(request.path)
+        stat = self._stat(request.path, Permission.READ, client) if request.path in self._tree else None
         if request.watch:
             self._coordinator.watches.watch_data(request.path, client)
-        return protocol.encode_stat(self._stat(request.path, 0, client))
+        if stat is None:
+            raise NoNode(request.path)
+        return protocol.encode_stat(stat)
 
     def _get_children(self, client: Client, request: protocol.GetChildren) -> bytes:
         stat = self._stat(request.path, Permission.READ, client)
@@ -381,7 +387,7 @@ class Dispatcher:
     def _tell(self, client: Client, event: EventType, path: str) -> None:
         node = self._tree.nodes.get(path)
         if node is None or node.acl is OPEN_ACL or self._may_hear(client, node.acl):
-            self._coordinator.when_visible(partial(client, WatchEvent(event, path)))
+            self._coordinator.when_visible(partial(client, WatchEvent(event, path), protocol.NO_ZXID))
 
     def _add_watch(self, client: Client, request: protocol.AddWatch) -> bytes:
         if request.mode not in (_PERSISTENT, _RECURSIVE):

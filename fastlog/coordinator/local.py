@@ -31,7 +31,7 @@ class _LocalWatch:
     client: LocalClient
     callback: WatchCallback
 
-    def __call__(self, event: WatchEvent, /) -> None:
+    def __call__(self, event: WatchEvent, zxid: int, /) -> None:
         self.client.call_soon(self._tell, event)
 
     def _tell(self, event: WatchEvent) -> None:

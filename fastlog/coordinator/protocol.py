@@ -20,6 +20,8 @@ from fastlog.coordinator.tree import Check, Create, Created, Delete, Operation, 
 from fastlog.coordinator.watches import WatchEvent
 
 EVENT_XID: Final = -1
+NO_ZXID: Final = -1
+"""What an event tells that happened at a time that nobody knows any more."""
 PASSWORD_BYTES: Final = 16
 NO_PASSWORD: Final = bytes(PASSWORD_BYTES)
 
@@ -90,7 +92,7 @@ class Connect(NamedTuple):
 
 
 class Write(NamedTuple):
-    """Operations to be carried out, each with the type under which it came; `is_multi` decides how the answer looks."""
+    """Operations to be carried out, each with the type under which it is answered; `is_multi` decides how the answer looks."""
 
     operations: tuple[Operation, ...]
     ops: tuple[Op, ...]
@@ -264,27 +266,32 @@ def _strings(fields: Reader) -> list[str]:
     return fields.vector(Reader.string, _LEAST_STRING_BYTES, or_none=True)
 
 
-def _create(fields: Reader, op: Op) -> Create:
+def _create(fields: Reader, op: Op, *, in_multi: bool) -> Create:
+    """Read a create of any type. Of type and mode, which may disagree, ZooKeeper goes by the one here and by the other there."""
     path, data, acl, mode = fields.string(), fields.buffer(), read_acl(fields), fields.integer()
-    ttl_ms = fields.long() if op is Op.CREATE_TTL else -1
-    if mode in (_TTL_MODE, _TTL_SEQUENTIAL_MODE):
-        ttl_ms = ttl_ms if ttl_ms > 0 else _INVALID_TTL_MS
-    elif ttl_ms >= 0 or not _PERSISTENT_MODE <= mode <= _CONTAINER_MODE:
-        ttl_ms = _INVALID_TTL_MS
-    else:
+    is_container = op is Op.CREATE_CONTAINER or (in_multi and mode == _CONTAINER_MODE)
+    if op is Op.CREATE_TTL:
+        ttl_ms = fields.long()
+        if mode not in (_TTL_MODE, _TTL_SEQUENTIAL_MODE) or ttl_ms <= 0:
+            ttl_ms = _INVALID_TTL_MS
+    elif _PERSISTENT_MODE <= mode <= _CONTAINER_MODE:
         ttl_ms = 0
+    elif in_multi:
+        raise JuteError(f"mode {mode} of a create in a multi")
+    else:
+        ttl_ms = _INVALID_TTL_MS
     return Create(
         path,
         data,
-        mode in (_EPHEMERAL_MODE, _EPHEMERAL_SEQUENTIAL_MODE),
+        mode in (_EPHEMERAL_MODE, _EPHEMERAL_SEQUENTIAL_MODE) and not is_container,
         mode in (_PERSISTENT_SEQUENTIAL_MODE, _EPHEMERAL_SEQUENTIAL_MODE, _TTL_SEQUENTIAL_MODE),
         acl,
-        mode == _CONTAINER_MODE,
+        is_container,
         ttl_ms,
     )
 
 
-def _operation(fields: Reader, op: Op) -> Operation:
+def _operation(fields: Reader, op: Op, *, in_multi: bool) -> Operation:
     if op is Op.SET_DATA:
         return SetData(fields.string(), fields.buffer(), fields.integer())
     if op is Op.DELETE:
@@ -293,7 +300,7 @@ def _operation(fields: Reader, op: Op) -> Operation:
         return Check(fields.string(), fields.integer())
     if op is Op.SET_ACL:
         return SetAcl(fields.string(), read_acl(fields), fields.integer())
-    return _create(fields, op)
+    return _create(fields, op, in_multi=in_multi)
 
 
 _CREATES: Final = (Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL)
@@ -301,7 +308,7 @@ _IN_MULTI: Final = {int(op): op for op in (*_CREATES, Op.DELETE, Op.SET_DATA, Op
 
 
 def _alone(op: Op) -> Callable[[Reader], Request]:
-    return lambda fields: Write((_operation(fields, op),), (op,), False)
+    return lambda fields: Write((_operation(fields, op, in_multi=False),), (op,), False)
 
 
 def _multi(fields: Reader) -> Request:
@@ -311,8 +318,10 @@ def _multi(fields: Reader) -> Request:
         op = _IN_MULTI.get(head[0])
         if op is None:
             raise JuteError(f"an operation of type {head[0]} in a multi")
-        operations.append(_operation(fields, op))
-        ops.append(op)
+        operation = _operation(fields, op, in_multi=True)
+        operations.append(operation)
+        # Its result is called after what was made, not after what was asked.
+        ops.append(Op.CREATE2 if op is Op.CREATE_TTL or (isinstance(operation, Create) and operation.container) else op)
     return Write(tuple(operations), tuple(ops), True)
 
 
@@ -391,10 +400,10 @@ def encode_answer(xid: int, zxid: int, body: bytes = b"", error: int = 0) -> byt
     return _ANSWER.pack(_ANSWER_HEAD_BYTES + len(body), xid, zxid, error) + body
 
 
-def encode_event(event: WatchEvent) -> bytes:
-    """Return an event's frame."""
+def encode_event(event: WatchEvent, zxid: int) -> bytes:
+    """Return the frame of an event and the transaction that it is of, as 3.9 tells it (3.8 told none)."""
     path = event.path.encode()
-    return encode_answer(EVENT_XID, -1, struct.pack(">iii", event.type, _SYNC_CONNECTED, len(path)) + path)
+    return encode_answer(EVENT_XID, zxid, struct.pack(">iii", event.type, _SYNC_CONNECTED, len(path)) + path)
 
 
 def encode_stat(stat: Stat) -> bytes:

@@ -190,6 +190,11 @@ def _type_of(operation: Operation) -> int:
             return _CHECK
 
 
+def _type_of_result(operation: Operation) -> int:
+    """Return the type that an operation's result has within a multi: a create of any kind that tells a stat is one."""
+    return _CREATE_WITH_STAT if isinstance(operation, Create) else _type_of(operation)
+
+
 def _operation(out: Writer, operation: Operation) -> None:
     out.string(operation.path)
     match operation:
@@ -279,7 +284,7 @@ def _results(operations: Sequence[Operation], fields: Reader) -> list[Result]:
             raise JuteError(f"a multi of {len(operations)} operations has fewer results")
         if kind == _ERROR:
             errors.append(fields.integer())
-        elif kind == _type_of(operation):
+        elif kind == _type_of_result(operation):
             results.append(_result(operation, fields))
         else:
             raise JuteError(f"a result of type {kind} to an operation of type {_type_of(operation)}")

@@ -99,7 +99,7 @@ class Coordinator:
             for watcher, event in self.watches.fire(change.type, change.path):
                 acl = change.parent_acl if event.type is EventType.CHILDREN_CHANGED else change.acl
                 if acl is OPEN_ACL or self.may_hear(watcher, acl):
-                    self.when_visible(partial(watcher, event))
+                    self.when_visible(partial(watcher, event, transaction.zxid))
         self._reap_later()
         return results
 

@@ -41,7 +41,7 @@ ANY_VERSION: Final = -1
 NO_SESSION: Final = 0
 MAX_TTL_MS: Final = 0xFF_FFFF_FFFF
 CONTAINER_OWNER: Final = -(1 << 63)
-"""What a container has in the place of an owner."""
+"""What a container has in the place of an owner, which no stat shows."""
 TTL_OWNER: Final = -(1 << 56)
 """What a znode with a time to live has there, its milliseconds added."""
 _MAX_COUNT: Final = 0x7FFF_FFFF
@@ -182,20 +182,20 @@ class Change(NamedTuple):
 Result = Created | Stat | None
 
 _ROOT: Final = Znode(b"", OPEN_ACL, 0, 0, 0, 0, 0, 0, 0, 0, NO_SESSION)
+_CONFIG: Final = _ROOT._replace(acl=READ_ONLY_ACL, aversion=-1)
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
 _BAD_PART: Final = re.compile(r"/(?:\.{0,2}/|\.{0,2}\Z)")
 
 
-def check_path(path: str, *, sequential: bool = False) -> None:
+def check_path(path: str) -> None:
     """Raise BadArguments when `path` cannot name a znode."""
-    name = path + "1" if sequential else path
-    if not name.startswith("/"):
+    if not path.startswith("/"):
         raise BadArguments(path, "a path begins with /")
-    if name == "/":
+    if path == "/":
         return
-    if _BAD_PART.search(name):
+    if _BAD_PART.search(path):
         raise BadArguments(path, "a path has no empty, '.' or '..' part and no / at its end")
-    found = _FORBIDDEN.search(name)
+    found = _FORBIDDEN.search(path)
     if found:
         raise BadArguments(path, f"character {found[0]!r} is not allowed")
 
@@ -212,7 +212,7 @@ class Tree:
         self._reaped: dict[str, None] = {}  # containers, and znodes with a time to live
         self._undo: list[tuple[str, Znode | None]] = []
         for path in BUILT_IN:
-            self._place(path, _ROOT._replace(acl=READ_ONLY_ACL) if path == "/zookeeper/config" else _ROOT)
+            self._place(path, _CONFIG if path == "/zookeeper/config" else _ROOT)
 
     # ---- reading ----
 
@@ -236,7 +236,7 @@ class Tree:
             node.version,
             2 * node.created_children - children,
             node.aversion,
-            node.ephemeral_owner,
+            max(node.ephemeral_owner, NO_SESSION),
             0 if data is None else len(data),
             children,
             node.pzxid,
@@ -356,7 +356,11 @@ class Tree:
             case Delete(path, version):
                 if path in BUILT_IN:
                     raise BadArguments(path, "it stays")
-                node = self._node(path)
+                if "/" not in path or "\0" in path:
+                    check_path(path)
+                node = self._nodes.get(path)
+                if node is None:  # also under a name that no znode can have, unlike in other operations
+                    raise NoNode(path)
                 self._permit(parent_of(path), Permission.DELETE, identities, path)
                 self._expect(path, node.version, version)
                 if path in self._children:
@@ -401,14 +405,13 @@ class Tree:
         path = operation.path
         if not 0 <= operation.ttl_ms <= MAX_TTL_MS:
             raise BadArguments(path, f"a time to live of {operation.ttl_ms} ms")
-        if not path.startswith("/"):
-            raise BadArguments(path, "a path begins with /")
+        if "/" not in path or "\0" in path:
+            check_path(path)
         if not operation.acl:
             raise InvalidACL(path)
         parent_path = parent_of(path)
         parent = self._nodes.get(parent_path)
-        if parent is None:
-            check_path(path, sequential=operation.sequential)
+        if parent is None:  # also where no znode can have that path
             raise NoNode(path, "has no parent")
         self._permit(parent_path, Permission.CREATE, identities, path)
         if operation.sequential:

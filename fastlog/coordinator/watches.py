@@ -33,8 +33,8 @@ class WatchEvent(NamedTuple):
 class Watcher(Protocol):
     """Whom to tell. Equal watchers of one znode are one."""
 
-    def __call__(self, event: WatchEvent, /) -> object:
-        """Hear of an event."""
+    def __call__(self, event: WatchEvent, zxid: int, /) -> object:
+        """Hear of an event, and of which transaction it is."""
 
     def __hash__(self) -> int: ...
 

@@ -103,6 +103,8 @@ def test_every_request_and_its_refusals(person):
 def test_multi_is_all_or_nothing(person):
     one = person()
     client, wait = one.client, one.wait
+    kinds = wait(client.multi([Create("/c", container=True), Create("/t", ttl_ms=60_000), Create("/p")]))
+    assert [(one.path, one.stat.ephemeral_owner) for one in kinds] == [("/c", 0), ("/t", 0), ("/p", 0)]
     made = wait(client.multi([Create("/m", b"1"), SetData("/m", b"2", 0), Create("/m/e", ephemeral=True), Check("/m", 1)]))
     assert made[0].path == "/m" and made[1].version == 1 and made[3] is None
     assert made[2].stat.czxid == made[0].stat.czxid == made[1].mzxid, "one transaction"

@@ -66,8 +66,8 @@ class Caller:
         xid, zxid, code = requests.decode_head(fields)
         if xid == requests.EVENT_XID:
             kind, state, path = fields.integer(), fields.integer(), fields.string()
-            assert (zxid, code, state) == (-1, 0, 3)
-            self.say(f"event {EventType(kind).name} {path}")
+            assert (code, state) == (0, 3)
+            self.say(f"event {EventType(kind).name} {path}" + (f" zxid={zxid}" if zxid != -1 else ""))
             return
         shown = f"error {code}" if code else self.shown(self.asked[xid], fields)
         assert not fields.remaining
@@ -77,7 +77,7 @@ class Caller:
         czxid, mzxid, _, _ = (fields.long() for _ in range(4))
         version, cversion, aversion, owner = fields.integer(), fields.integer(), fields.integer(), fields.long()
         size, children, pzxid = fields.integer(), fields.integer(), fields.long()
-        own = {0: "", self.session: " mine"}.get(owner, f" owner={owner}" if owner < 0 else " another's")
+        own = {0: "", self.session: " mine"}.get(owner, " another's")
         return f"[c{czxid} m{mzxid} p{pzxid} v{version},{cversion},{aversion} {size}b {children}n{own}]"
 
     def names(self, fields):

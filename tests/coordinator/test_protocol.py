@@ -75,12 +75,43 @@ def test_hears_what_kazoo_says(request_, expected):
         (5, Op.CREATE2, None, Create("/a", ttl_ms=-1)),
         (0, Op.CREATE_TTL, 5, Create("/a", ttl_ms=-1)),
         (7, Op.CREATE, None, Create("/a", ttl_ms=-1)),
+        (4, Op.CREATE, None, Create("/a")),
+        (0, Op.CREATE_TTL, -1, Create("/a", ttl_ms=-1)),
+        (1, Op.CREATE_CONTAINER, None, Create("/a", container=True)),
+        (3, Op.CREATE_CONTAINER, None, Create("/a", sequential=True, container=True)),
     ],
 )
 def test_modes_of_creation(mode, op, ttl_ms, expected):
-    data = struct.pack(">iii2sii", 1, op, 2, b"/a", 0, 1) + struct.pack(">ii5si6si", 31, 5, b"world", 6, b"anyone", mode)
-    data += b"" if ttl_ms is None else struct.pack(">q", ttl_ms)
+    data = struct.pack(">ii", 1, op) + creation(mode, ttl_ms)
     assert protocol.decode_request(data, op) == protocol.Write((expected,), (op,), False)
+
+
+def creation(mode, ttl_ms):
+    body = struct.pack(">i2sii", 2, b"/a", 0, 1) + struct.pack(">ii5si6si", 31, 5, b"world", 6, b"anyone", mode)
+    return body if ttl_ms is None else body + struct.pack(">q", ttl_ms)
+
+
+@pytest.mark.parametrize(
+    ("mode", "op", "ttl_ms", "expected", "answered"),
+    [
+        (1, Op.CREATE, None, Create("/a", ephemeral=True), Op.CREATE),
+        (1, Op.CREATE2, None, Create("/a", ephemeral=True), Op.CREATE2),
+        (4, Op.CREATE_CONTAINER, None, Create("/a", container=True), Op.CREATE2),
+        (4, Op.CREATE, None, Create("/a", container=True), Op.CREATE2),
+        (5, Op.CREATE_TTL, 7, Create("/a", ttl_ms=7), Op.CREATE2),
+        (7, Op.CREATE_TTL, 7, Create("/a", ttl_ms=-1), Op.CREATE2),
+        (5, Op.CREATE, None, None, None),
+        (-1, Op.CREATE2, None, None, None),
+    ],
+)
+def test_modes_of_creation_in_a_multi(mode, op, ttl_ms, expected, answered):
+    """As a real ZooKeeper 3.9.3 takes them, and as it calls their results: Java's client knows no others."""
+    data = struct.pack(">iii?i", 1, Op.MULTI, op, False, -1) + creation(mode, ttl_ms) + struct.pack(">i?i", -1, True, -1)
+    if expected is None:
+        with pytest.raises(JuteError):
+            protocol.decode_request(data, Op.MULTI)
+    else:
+        assert protocol.decode_request(data, Op.MULTI) == protocol.Write((expected,), (answered,), True)
 
 
 def test_questions_together():
@@ -145,20 +176,29 @@ def test_kazoo_reads_what_is_answered():
     ],
 )
 def test_hears_and_answers_the_client_here(operation):
-    asked = requests.Write((operation,))
+    answers_the_client_here((operation,))
+
+
+def test_hears_and_answers_the_client_here_in_a_multi():
+    answers_the_client_here((Create("/a", container=True), Create("/b", ttl_ms=7), Create("/c"), Delete("/a")))
+
+
+def answers_the_client_here(operations):
+    asked = requests.Write(operations)
     data = requests.encode_request(7, asked)
     xid, op = protocol.decode_head(data)
     write = protocol.decode_request(data, op)
     assert isinstance(write, protocol.Write)
-    assert (xid, write.operations, write.is_multi) == (7, (operation,), isinstance(operation, Check))
-    result = {Create: Created("/a", STAT), SetData: STAT, SetAcl: STAT}.get(type(operation))
-    fields = Reader(body_of(protocol.encode_answer(7, 9, protocol.encode_results(write, [result]))))
-    assert requests.decode_answer(asked, 0, fields) == [result]
+    assert (xid, write.operations) == (7, operations)
+    assert write.is_multi == (len(operations) > 1 or isinstance(operations[0], Check))
+    results = [{Create: Created("/a", STAT), SetData: STAT, SetAcl: STAT}.get(type(operation)) for operation in operations]
+    fields = Reader(body_of(protocol.encode_answer(7, 9, protocol.encode_results(write, results))))
+    assert requests.decode_answer(asked, 0, fields) == results
     assert fields.remaining == 0
 
 
 def test_an_event_as_the_client_hears_it():
-    fields = Reader(protocol.encode_event(WatchEvent(EventType.CHILDREN_CHANGED, "/ä")), 4)
+    fields = Reader(protocol.encode_event(WatchEvent(EventType.CHILDREN_CHANGED, "/ä"), 7), 4)
     assert requests.decode_head(fields).xid == requests.EVENT_XID
     assert requests.decode_event(fields) == WatchEvent(EventType.CHILDREN_CHANGED, "/ä")
 

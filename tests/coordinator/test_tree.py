@@ -7,7 +7,7 @@ from fastlog.coordinator import errors
 from fastlog.coordinator.acl import OPEN_ACL, READ_ONLY_ACL, Entry, digest_identity
 from fastlog.coordinator.tree import (
     BUILT_IN,
-    CONTAINER_OWNER,
+    NO_SESSION,
     Change,
     Check,
     CloseSession,
@@ -193,9 +193,9 @@ def test_changes_say_who_may_hear_of_them(apply):
 
 def test_containers_and_times_to_live(apply):
     stat = apply(Create("/c", container=True))[0].stat
-    assert stat.ephemeral_owner == CONTAINER_OWNER
+    assert stat.ephemeral_owner == NO_SESSION, "what is stored there is nobody's session"
     stat = apply(Create("/t", ttl_ms=1000))[0].stat
-    assert stat.ephemeral_owner == -(1 << 56) + 1000
+    assert stat.ephemeral_owner == NO_SESSION
     born_ms = stat.mtime_ms
     assert apply.tree.reapable(born_ms + 1000) == []
     assert apply.tree.reapable(born_ms + 1001) == ["/t"]
@@ -249,6 +249,15 @@ def test_paths_that_are_none(path):
 @pytest.mark.parametrize("path", ["/", "/a", "/a/b-c_d.e", "/...", "/ü", "/a b"])
 def test_paths(path):
     check_path(path)
+
+
+def test_a_path_that_is_none_is_looked_for_by_those_who_do_not_make_it(apply):
+    for operation in (Delete("/a//b"), Delete("/a/"), Create("/a//b"), Create("/no/../b")):
+        with pytest.raises(errors.NoNode):
+            apply(operation)
+    for operation in (Delete("a"), Delete("/a\0"), Create("a"), Create("/a\0"), SetData("/a//b", b"")):
+        with pytest.raises(errors.BadArguments):
+            apply(operation)
 
 
 def test_a_sequential_path_may_end_in_a_slash(apply):

@@ -8,7 +8,7 @@ class Recorder:
     def __init__(self, name):
         self.name = name
 
-    def __call__(self, event):
+    def __call__(self, event, zxid):
         raise AssertionError("the table only tells whom to call")
 
     def __repr__(self):
