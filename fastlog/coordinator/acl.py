@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from enum import IntFlag
 from typing import Final, NamedTuple
@@ -51,6 +52,8 @@ READ_ONLY_ACL: Final[Acl] = (Entry(int(Permission.READ), "world", "anyone"),)
 
 
 _LEAST_ENTRY_BYTES: Final = 12
+_BITS: Final = re.compile(r"\+?[0-9]{1,9}")
+_LEADING_ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
 def write_acl(out: Writer, acl: Acl) -> None:
@@ -97,7 +100,8 @@ def _is_valid(entry: Entry) -> bool:
     if entry.scheme == "world":
         return entry.id == "anyone"
     if entry.scheme == "digest":
-        return entry.id.count(":") == 1
+        _, _, digest = entry.id.rstrip(":").partition(":")  # as Java splits
+        return digest != "" and ":" not in digest
     return entry.scheme == "ip" and _network(entry.id) is not None
 
 
@@ -135,8 +139,10 @@ def _network(text: str) -> tuple[int, int, int] | None:
     import ipaddress  # noqa: PLC0415 - few trees have such lists, and the import is a tenth of a start
 
     address, separator, bits = text.partition("/")
+    if separator and not _BITS.fullmatch(bits):
+        return None
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(_LEADING_ZEROS.sub("", address) if "." in address else address)
         prefix = int(bits) if separator else parsed.max_prefixlen
     except ValueError:
         return None

@@ -71,10 +71,7 @@ class Reader:
         return self._data[start : self.position]
 
     def boolean(self) -> bool:
-        value = self._take(1)
-        if value > b"\x01":
-            raise JuteError(f"{value!r} is no boolean")
-        return value == b"\x01"
+        return self._take(1) != b"\0"
 
     def integer(self) -> int:
         value: int = _INT.unpack(self._take(4))[0]

@@ -30,6 +30,7 @@ STEPS: Final = 40
 SESSION_MS: Final = 60_000
 SESSIONS: Final = 2
 WAIT_S: Final = 60
+NO_NODE: Final = -101
 REAP_INTERVAL_MS: Final = 50
 TTL_MS: Final = 3_600_000
 
@@ -67,6 +68,24 @@ ACLS: Final[list[list[wire.Entry] | None]] = [
     [(31, "world", "somebody")],
     [(31, "digest", "nobody")],
     [(31, "strange", "x")],
+    [(31, "sasl", "x")],
+    [(31, "x509", "x")],
+    [(31, "digest", "a:b:c")],
+    [(31, "digest", "a:b:")],
+    [(31, "digest", "a:")],
+    [(31, "digest", ":b")],
+    [(31, "digest", ":")],
+    [(31, "digest", "")],
+    [(31, "ip", "127.0.0.1/")],
+    [(31, "ip", "127.0.0.1/0")],
+    [(31, "ip", "127.0.0.1/-1")],
+    [(31, "ip", "127.0.0.1/+8")],
+    [(31, "ip", "127.0.0.1/ 8")],
+    [(31, "ip", "127.0.0.1/1_0")],
+    [(31, "ip", "127.0.0.01")],
+    [(31, "ip", "127.0.1")],
+    [(31, "ip", "127.0.0.1/8/8")],
+    [(31, "ip", "")],
     [(31, "world", "anyone"), (31, "world", "anyone"), (1, "world", "anyone")],
     [],
     None,
@@ -242,7 +261,7 @@ class Both(RuleBasedStateMachine):
                     break
                 assert time.monotonic() < deadline, f"container {self.container} stays"
                 time.sleep(0.01)
-        if answer.error:
+        if answer.error == NO_NODE:
             self.container = None
             self.compare_events()
 
@@ -280,7 +299,7 @@ class Both(RuleBasedStateMachine):
 
     # ---- writes ----
 
-    def operation(self, kind: int, path: tuple[bool, str], *more: Any) -> tuple[int, bytes]:
+    def operation(self, kind: int, path: tuple[bool, str], *more: Any, in_multi: bool = False) -> tuple[int, bytes]:
         name = self.at(path)
         if kind in (wire.DELETE, wire.CHECK):
             return kind, wire.numbered(name, *more)
@@ -289,10 +308,12 @@ class Both(RuleBasedStateMachine):
         data, acl, mode, ttl_ms = more
         if kind == wire.CREATE_TTL and mode <= wire.CONTAINER:
             mode = wire.TTL + mode % 2  # others end a real ZooKeeper
-        if kind == wire.CREATE_CONTAINER or mode == wire.CONTAINER:
-            if self.container is not None:  # so that no two go in an order that is nobody's matter
+        if kind == wire.CREATE_CONTAINER or (in_multi and mode == wire.CONTAINER):  # elsewhere the mode makes none
+            acl = wire.WORLD  # or nobody could see whether it is to go
+            is_there = self.sides[0].connections[0].ask(wire.EXISTS, wire.question(name, False)).error != NO_NODE
+            if self.container is not None or (in_multi and is_there):  # no two may go, in an order that is nobody's matter
                 kind, mode = wire.CREATE, wire.PERSISTENT
-            elif mode not in (wire.SEQUENTIAL, wire.EPHEMERAL_SEQUENTIAL):
+            elif mode not in (wire.SEQUENTIAL, wire.EPHEMERAL_SEQUENTIAL) and not is_there:
                 self.container = name
         return kind, wire.create(name, data, acl, mode, ttl_ms if kind == wire.CREATE_TTL else None)
 
@@ -307,10 +328,11 @@ class Both(RuleBasedStateMachine):
 
     @rule(session=sessions, operations=st.lists(multi_operations, max_size=4))
     def multi(self, session: int, operations: list[tuple[Any, ...]]) -> None:
-        self.ask(session, wire.MULTI, wire.multi([self.operation(*one) for one in operations]))
+        self.ask(session, wire.MULTI, wire.multi([self.operation(*one, in_multi=True) for one in operations]))
 
     @rule(session=sessions, path=plain_paths, acl=st.sampled_from(ACLS), version=versions)
     def set_acl(self, session: int, path: tuple[bool, str], acl: list[wire.Entry] | None, version: int) -> None:
+        acl = wire.WORLD if self.at(path) == self.container else acl
         self.ask(session, wire.SET_ACL, wire.set_acl(self.at(path), acl, version))
 
     # ---- reads ----

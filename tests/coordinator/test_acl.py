@@ -37,6 +37,11 @@ def test_auth_stands_for_those_who_gave_a_password():
         ("world", "someone"),
         ("digest", "ann"),
         ("digest", "a:b:c"),
+        ("digest", "a:"),
+        ("digest", ":"),
+        ("ip", "10.1.2.3/ 8"),
+        ("ip", "10.1.2.3/1_0"),
+        ("ip", "10..2.3"),
         ("ip", "10.1.2"),
         ("ip", "10.1.2.3/33"),
         ("ip", "10.1.2.3/x"),
@@ -47,6 +52,10 @@ def test_auth_stands_for_those_who_gave_a_password():
 )
 def test_entries_that_name_nobody_make_the_list_invalid(scheme, name):
     assert resolve([*OPEN_ACL, Entry(1, scheme, name)], [ANN, HOST]) == ()
+
+
+def test_a_colon_at_the_end_is_not_looked_at():
+    assert resolve([Entry(1, "digest", "a:b:")], []) == (Entry(1, "digest", "a:b:"),)
 
 
 def test_no_entries_are_no_list():
@@ -75,6 +84,7 @@ def test_who_is_allowed_what():
         ("10.1.0.0/16", "10.1.200.1", True),
         ("10.1.0.0/16", "10.2.0.1", False),
         ("0.0.0.0/0", "10.2.0.1", True),
+        ("10.001.2.03/+24", "10.1.2.9", True),
         ("0.0.0.0/0", "::1", False),
         ("fd00::/8", "fd12::1", True),
     ],
