@@ -9,6 +9,8 @@ This module imports nothing of fastlog, and is imported by everything: it stays 
 
 from __future__ import annotations
 
+import errno
+
 NONE = 0
 """The error code that says all is well."""
 
@@ -19,6 +21,22 @@ class FastlogError(Exception):
 
 class UsageError(FastlogError):
     """Something a person gave is wrong: one line that says what, where, and what to do. Exit code 2."""
+
+
+def cannot_listen(who: str, host: str, port: int, error: OSError) -> UsageError:
+    """Say of an address that could not be bound which it is, why, and what to do; `who` is what was to listen there."""
+    advice = "choose an address of this machine"
+    if error.errno == errno.EADDRINUSE:
+        advice = "stop what uses that port, or choose another one"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        advice = "choose a port that anybody may use"
+    return UsageError(f"{who} cannot listen on {host or '*'}:{port} ({error.strerror or error}): {advice}")
+
+
+def cannot_write(directory: str, error: OSError) -> UsageError:
+    """Say of a directory that a start cannot write to which it is, why, and what to do."""
+    advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+    return UsageError(f"{directory} cannot be written ({error.strerror or error}): {advice}, or choose another")
 
 
 class StorageFailed(FastlogError):

@@ -57,7 +57,7 @@ from fastlog.coordinator.server import CoordinatorServer
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
-from fastlog.errors import FastlogError, UsageError
+from fastlog.errors import FastlogError, UsageError, cannot_listen
 from fastlog.groups import classic
 from fastlog.groups.appender import Appender
 from fastlog.groups.coordinator import GroupCoordinator, GroupOptions
@@ -301,10 +301,7 @@ class Node:
         try:
             return self._server.listen(address.name, address.host, address.port, backlog)
         except OSError as error:
-            raise UsageError(
-                f"cannot listen on {address.host or '*'}:{address.port} ({error.strerror or error}): "
-                "stop what uses that port, or choose another one"
-            ) from None
+            raise cannot_listen("the broker", address.host, address.port, error) from None
 
     def _start(self, identity: MetaProperties | None) -> Flow:
         client, driver, server = self._client, self._driver, self._server

@@ -14,7 +14,7 @@ from fastlog.coordinator.server import CoordinatorServer
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
-from fastlog.errors import UsageError
+from fastlog.errors import UsageError, cannot_listen, cannot_write
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def open_coordinator(environment: Environment, path: str) -> tuple[Coordinator, 
             f"the coordinator's directory {path} is held by another process: stop that one, or choose another directory"
         ) from None
     except OSError as error:
-        raise UsageError(f"the coordinator's directory {path} cannot be used: {error.strerror or error}") from None
+        raise cannot_write(f"the coordinator's directory {path}", error) from None
     try:
         return Coordinator(environment.reactor, environment.disk, environment.flusher, environment.random, path), lock
     except CorruptJournal as error:
@@ -37,7 +37,7 @@ def open_coordinator(environment: Environment, path: str) -> tuple[Coordinator, 
         raise UsageError(str(error)) from error
     except OSError as error:
         lock.release()
-        raise UsageError(f"the coordinator's directory {path} cannot be used: {error.strerror or error}") from None
+        raise cannot_write(f"the coordinator's directory {path}", error) from None
 
 
 def listen(server: CoordinatorServer, host: str, port: int) -> Listener:
@@ -45,10 +45,7 @@ def listen(server: CoordinatorServer, host: str, port: int) -> Listener:
     try:
         return server.listen(host, port)
     except OSError as error:
-        raise UsageError(
-            f"the coordinator cannot listen on {host or '*'}:{port} ({error.strerror or error}): "
-            "stop what uses that port, or choose another one"
-        ) from None
+        raise cannot_listen("the coordinator", host, port, error) from None
 
 
 def address_of(listener: Listener) -> str:

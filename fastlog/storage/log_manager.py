@@ -16,7 +16,7 @@ from functools import partial
 
 from fastlog.env import DirectoryLock
 from fastlog.env.directories import make_directories_durably
-from fastlog.errors import CorruptRecord, KafkaStorageError, StorageFailed, UsageError
+from fastlog.errors import CorruptRecord, KafkaStorageError, StorageFailed, UsageError, cannot_write
 from fastlog.storage import checkpoints, meta_properties, names
 from fastlog.storage.checkpoints import CheckpointFile, Offsets, read_file, write_now
 from fastlog.storage.environment import LogDirectory, StorageEnvironment
@@ -129,12 +129,10 @@ class LogManager:
             return disk.lock_directory(path)
         except BlockingIOError:
             raise UsageError(
-                f"data directory {path} is held by another process: stop that one, or choose another log.dirs"
+                f"data directory {path} is held by another process: stop that one, or choose another directory"
             ) from None
         except OSError as error:
-            raise UsageError(
-                f"data directory {path} cannot be written ({error.strerror}): make it writable, or choose another log.dirs"
-            ) from None
+            raise cannot_write(f"data directory {path}", error) from None
 
     def _stored_identity(self, directory: _DataDirectory) -> MetaProperties | None:
         path = f"{directory.path}/{meta_properties.FILE_NAME}"
@@ -150,21 +148,9 @@ class LogManager:
                 meta_properties.check(found, cluster_id, node_id, path)
             else:
                 try:
-                    self._make_durable(directory.path)
                     write_now(self.environment.disk, path, MetaProperties(cluster_id, node_id).content())
                 except OSError as error:
-                    raise UsageError(
-                        f"{path} cannot be written ({error.strerror}): make room or choose another log.dirs"
-                    ) from None
-
-    def _make_durable(self, path: str) -> None:
-        """Sync the names that lead to a new data directory; who may not look at one above has not made it either."""
-        while (parent := path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")) != path:
-            try:
-                self.environment.disk.sync_directory(parent)
-            except PermissionError:
-                return
-            path = parent
+                    raise cannot_write(f"data directory {directory.path}", error) from None
 
     def _unlock(self) -> None:
         for directory in self._directories:

@@ -68,6 +68,12 @@ def test_a_port_in_use(program, tmp_path):
     assert f"cannot listen on 127.0.0.1:{port}" in said and "choose another" in said
 
 
+def test_an_address_of_another_machine(program, tmp_path):
+    # Of a range that is kept for documentation, so nobody has it.
+    said = refused(program, "up", "--host", "192.0.2.1", "--port", 0, "--data", tmp_path / "data")
+    assert "cannot listen on 192.0.2.1:0" in said and said.endswith("choose an address of this machine\n")
+
+
 def test_the_coordinators_port(program, up, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

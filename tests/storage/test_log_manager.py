@@ -23,17 +23,20 @@ def test_a_directory_that_another_process_holds(storage):
     )
     assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == 7
     other = storage()
-    with pytest.raises(UsageError, match=f"{path} is held by another process: .*log.dirs"):
+    with pytest.raises(UsageError, match=f"{path} is held by another process: .*another directory"):
         other.open()
     made.close()
     other.open()
 
 
-@pytest.mark.parametrize(("operation", "number"), [("mkdir", errno.EACCES), ("lock", errno.EROFS)])
-def test_a_directory_that_cannot_be_written(storage, tmp_path, operation, number):
+@pytest.mark.parametrize(
+    ("operation", "number", "advice"),
+    [("mkdir", errno.EACCES, "make it writable"), ("lock", errno.EROFS, "make it writable"), ("lock", errno.ENOSPC, "make room")],
+)
+def test_a_directory_that_cannot_be_written(storage, tmp_path, operation, number, advice):
     made = storage(tmp_path / "one", tmp_path / "two")
     made.disk.fail(operation, "/two", number)
-    with pytest.raises(UsageError, match=rf"/two cannot be written \({os.strerror(number)}\): .*log.dirs"):
+    with pytest.raises(UsageError, match=rf"/two cannot be written \({os.strerror(number)}\): {advice}, or choose another"):
         made.open()
     made.disk.failures = []
     made.open()  # the lock of the first was given up
