@@ -1,11 +1,11 @@
-"""The wheel carries what other Cython modules need: one is compiled against it, and against nothing of this tree."""
+"""What is released is whole: the wheel comes from the sdist, and another Cython module is compiled against what pip installed."""
 
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import zipfile
+import tarfile
 
 import pytest
 
@@ -30,23 +30,31 @@ def run(arguments, directory, *paths):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_an_outside_module_compiles_against_the_wheel(tmp_path):
-    source, wheels, installed, outside = (tmp_path / name for name in ("source", "wheels", "installed", "outside"))
+@pytest.mark.timeout(600)
+def test_an_outside_module_compiles_against_the_installed_package(tmp_path):
+    source, dist, unpacked, installed, outside = (
+        tmp_path / name for name in ("source", "dist", "unpacked", "installed", "outside")
+    )
     shutil.copytree(ROOT / "fastlog", source / "fastlog", ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    output = run(["-m", "pip", "wheel", "-v", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, "."], source)
+    run(["-c", "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])", dist], source)
+    (sdist,) = dist.glob("fastlog-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    (unpacked,) = unpacked.iterdir()
+    assert not list(unpacked.rglob("*.c")), "generated code is no source"
+    output = run(["-m", "pip", "wheel", "-v", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, "."], unpacked)
     assert "warning: fastlog" not in output, "Cython warned"
     assert "_core.c:" not in output, "the C compiler warned"
 
-    (wheel,) = wheels.glob("fastlog-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(installed)
+    (wheel,) = dist.glob("fastlog-*.whl")
+    run(["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", installed, wheel], tmp_path)
     shipped = {path.name for path in (installed / "fastlog").rglob("*") if path.is_file()}
     native = {path.name for path in (ROOT / "fastlog/native").glob("*.pxi")}
     assert shipped >= {"py.typed", "_core.pyi", "_core.pxd", "_core.pyx", *native}
     assert not any(name.endswith(".c") for name in shipped)
+    assert (installed / "bin" / "fastlog").is_file()
 
     shutil.copytree(HERE, outside)
     (outside / "setup.py").write_text(SETUP)
