@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import pathlib
 import struct
 import subprocess
 
@@ -13,7 +14,18 @@ from kafka import KafkaConsumer, TopicPartition
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(300)]
 
 PARTITIONS = 7
+WHOLE_FILES_MOST = 40
+WHOLE_FILE_BYTES_MOST = 900_000  # below what a broker takes unless it is told otherwise
 Placed = dict[int, list[tuple[bytes, bytes]]]
+
+
+def whole_files() -> list[tuple[bytes, bytes]]:
+    """Return (path, content) of programs that packages brought: bytes of every kind, from a few to many."""
+    programs = [path for path in sorted(pathlib.Path("/usr/bin").iterdir()) if path.is_file() and not path.is_symlink()]
+    small = [path for path in programs if path.stat().st_size <= WHOLE_FILE_BYTES_MOST]
+    found = [(str(path).encode(), path.read_bytes()) for path in small[:WHOLE_FILES_MOST]]
+    assert max(len(content) for _, content in found) > 100_000
+    return found
 
 
 def read_with_kafka_python(bootstrap: str, topic: str) -> Placed:
@@ -61,15 +73,16 @@ def test_real_files_come_back_byte_for_byte_on_javas_partitions(broker, java, re
             "queue.buffering.max.messages": 1_000_000,
         }
     )
-    for key, value in real_records:
+    records = whole_files() + real_records
+    for key, value in records:
         producer.produce("files", value, key)
         producer.poll(0)
     assert producer.flush(60) == 0
 
-    keys = b"".join(struct.pack(">i", len(key)) + key for key, _ in real_records)
+    keys = b"".join(struct.pack(">i", len(key)) + key for key, _ in records)
     chosen = java.run("Murmur2Partitions", PARTITIONS, input=keys, text=False).stdout.split()
     expected: Placed = collections.defaultdict(list)
-    for partition, record in zip(chosen, real_records, strict=True):
+    for partition, record in zip(chosen, records, strict=True):
         expected[int(partition)].append(record)
     assert len(expected) == PARTITIONS
 
