@@ -8,7 +8,7 @@ PORT ?= 9092
 SEEDS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test fast lint conformance check-messages sim fuzz sanitize soak-coordinator soak-hostile bench clean
+.PHONY: help up build test fast lint conformance check-messages sim fuzz sanitize soak-coordinator soak-hostile bench docs clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -147,6 +147,10 @@ sanitize: $(BUILD)/asan/.built $(VENV)/.ready-for-test $(VENV)/.ready-for-oracle
 
 soak-hostile: build ## 5,000 hostile connections: what a healthy client notices, and what memory they take
 	PYTHONPATH=.:tests/support $(PY) bench/hostile/run.py
+
+docs: $(VENV)/.ready-for-docs ## the project's pages, all options and the library's reference as HTML, in $(BUILD)/docs
+	PYTHONPATH=. $(PY) -m mkdocs build --quiet --site-dir $(BUILD)/docs
+	@echo $(BUILD)/docs/index.html
 
 clean: ## remove what was built
 	rm -rf .build* build fastlog/_core.c fastlog/*.so

@@ -1,4 +1,4 @@
-"""Run by test_outside.py with the installed package and the built module on the path: says nothing when all is as it should be."""
+"""Run by test_outside.py with the installed package and the built module on the path: silent when all is as it should be."""
 
 import os
 import sys
