@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import client_matrix
 import pytest
@@ -184,7 +185,8 @@ class Driver:
                 command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )
 
-    def _answer(self, operation: str, parameters: dict[str, object]) -> dict[str, dict[str, object]]:
+    def answer(self, operation: str, **parameters: object) -> dict[str, Any]:
+        """Have an operation done, and return its answer, be it `ok` or `error`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"op": operation, **parameters}) + "\n")
@@ -194,17 +196,17 @@ class Driver:
             pytest.fail(f"the driver ended: {self.log.read_text()[-4_000:]}")
         return json.loads(line)  # type: ignore[no-any-return]
 
-    def __call__(self, operation: str, **parameters: object) -> dict[str, object]:
+    def __call__(self, operation: str, **parameters: object) -> dict[str, Any]:
         """Have an operation done; its failure is the test's."""
-        answer = self._answer(operation, parameters)
+        answer = self.answer(operation, **parameters)
         assert "ok" in answer, f"{operation}: {answer}\n{self.log.read_text()[-2_000:]}"
-        return answer["ok"]
+        return answer["ok"]  # type: ignore[no-any-return]
 
     def refused(self, operation: str, **parameters: object) -> dict[str, object]:
         """Ask for what cannot be done, and return the error that the client tells of: its Kafka `code` and `message`."""
-        answer = self._answer(operation, parameters)
+        answer = self.answer(operation, **parameters)
         assert "error" in answer, f"{operation}: {str(answer)[:2_000]}"
-        return answer["error"]
+        return answer["error"]  # type: ignore[no-any-return]
 
     def end(self) -> None:
         """Close its input, upon which it ends."""
@@ -245,6 +247,21 @@ def drivers(shared_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> 
 
     yield driver
     for one in running.values():
+        one.end()
+
+
+@pytest.fixture
+def start_driver(tmp_path: pathlib.Path) -> Iterator[Callable[[str, Broker], Driver]]:
+    """Return a function that starts a client's driver in a new process; it ends with the test."""
+    started: list[Driver] = []
+
+    def start(client: str, broker: Broker) -> Driver:
+        command, directory = driver_command(client)
+        started.append(Driver([*command, broker.bootstrap], directory, tmp_path / f"driver-{len(started)}.log"))
+        return started[-1]
+
+    yield start
+    for one in started:
         one.end()
 
 

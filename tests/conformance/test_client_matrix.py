@@ -74,6 +74,7 @@ class Cell:
         self.has = client_matrix.CLIENTS[client].features
         self.best_codec = next(codec for codec in reversed(client_matrix.CODECS) if f"produce-{codec}" in self.has)
         self.ask = drivers(client)
+        self.drivers = drivers
         self.reference = drivers("kafka-python 3" if client == "confluent-kafka" else "confluent-kafka")
 
     def make_topic(self, partitions: int = 1, configs: dict[str, str] | None = None) -> None:
@@ -158,6 +159,32 @@ def check_list_offsets(cell: Cell) -> None:
     cell.produce(timed_records(20), by=cell.reference)
     asked = {"earliest": 0, "latest": 20, FIRST_TIMESTAMP_MS + 6_500: 7}
     assert {at: cell.ask("list_offset", topic=cell.topic, partition=0, at=at)["offset"] for at in asked} == asked
+
+
+def check_keyed(cell: Cell) -> None:
+    """Keys keep to their partitions from producer to producer, and to those that Java's gives them where a client means to."""
+
+    def places(ask: Any, topic: str) -> dict[str, int]:
+        cell.reference("create_topic", topic=topic, partitions=6, configs={})
+        for first in range(0, 300, 100):
+            records = [record(b"key %d" % (n % 60), b"%d" % n) for n in range(first, first + 100)]
+            ask("produce", topic=topic, partition=None, codec="none", acks="all", idempotent=False, records=records)
+        found: dict[str, int] = {}
+        numbers = []
+        for partition in range(6):
+            count = cell.reference("list_offset", topic=topic, partition=partition, at="latest")["offset"]
+            read = cell.reference("consume", topic=topic, partition=partition, count=count)["records"]
+            values = [int(base64.b64decode(one["value"])) for one in read]
+            assert values and values == sorted(values)
+            numbers += values
+            for one in read:
+                assert found.setdefault(one["key"], partition) == partition
+        assert sorted(numbers) == list(range(300))
+        return found
+
+    placed = places(cell.ask, cell.topic)
+    if cell.client in client_matrix.MURMUR2:
+        assert placed == places(cell.drivers("Java 4"), f"{cell.topic}-java")
 
 
 def check_create_topic(cell: Cell) -> None:
@@ -285,6 +312,7 @@ CHECKS: dict[str, Callable[[Cell], None]] = {
     "consume-offset": check_consume_offset,
     "consume-time": check_consume_time,
     "list-offsets": check_list_offsets,
+    "keyed": check_keyed,
     "create-topic": check_create_topic,
     "create-topic-options": check_create_topic_options,
     "create-topic-error": check_create_topic_error,
@@ -303,6 +331,6 @@ CHECKS: dict[str, Callable[[Cell], None]] = {
 }
 
 
-@pytest.mark.parametrize(("client", "feature"), client_matrix.cells(), ids=lambda name: name.replace(" ", "-"))
+@pytest.mark.parametrize(("client", "feature"), client_matrix.cells(CHECKS), ids=lambda name: name.replace(" ", "-"))
 def test_client(client, feature, drivers, shared_broker) -> None:
     CHECKS[feature](Cell(client, feature, drivers, shared_broker))

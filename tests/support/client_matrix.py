@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 README = pathlib.Path(__file__).parent.parent.parent / "README.md"
@@ -26,6 +26,11 @@ FEATURES = {
     "consume-offset": "consume from an offset",
     "consume-time": "consume from a time",
     "list-offsets": "offsets: first, last, by time",
+    "keyed": "the same key on the same partition, in order",
+    "group-share": "groups: members share, join, leave, are killed",
+    "group-resume": "... go on at the commit, or from the start",
+    "group-cooperative": "... rebalance cooperatively",
+    "group-static": "... static members",
     "create-topic": "create a topic",
     "create-topic-options": "... with options",
     "create-topic-error": "... and read why not",
@@ -44,7 +49,19 @@ FEATURES = {
 }
 """Feature -> how the README names it, in its order."""
 
-RECORDS = {"acks-1", "consume-offset", "consume-time", "list-offsets", "produce-error", *(f"produce-{codec}" for codec in CODECS)}
+GROUPS = ("group-share", "group-resume", "group-cooperative", "group-static")
+"""What `test_groups.py` tests; everything else is `test_client_matrix.py`'s."""
+
+MEMBER = {"group-share", "group-resume"}
+RECORDS = {
+    "acks-1",
+    "keyed",
+    "consume-offset",
+    "consume-time",
+    "list-offsets",
+    "produce-error",
+    *(f"produce-{codec}" for codec in CODECS),
+}
 TOPICS = {"create-topic", "create-topic-options", "create-topic-error", "list-topics", "describe-topic", "delete-topic"}
 ADMIN = TOPICS | {"create-partitions", "delete-records", "describe-cluster", "describe-configs", "alter-configs"}
 JAVA = {"null-header", "incremental-alter-configs", "describe-log-dirs", "describe-producers"}
@@ -67,41 +84,46 @@ def _client(name: str, *features: set[str]) -> Client:
 CLIENTS = {
     client.name: client
     for client in (
-        _client("confluent-kafka", MOST, {"null-header", "incremental-alter-configs"}),
+        _client("confluent-kafka", MOST, {*GROUPS}, {"null-header", "incremental-alter-configs"}),
         _client(
             "kafka-python 3",
             MOST,
+            {*GROUPS},
             {"incremental-alter-configs", "list-config-resources", "describe-log-dirs", "describe-producers"},
         ),
         # With acks=0 kafka-python 2.3 leaves a request in its buffer until it sends another one.
-        _client("kafka-python 2.3", MOST - {"acks-0"}),
-        _client("aiokafka", MOST, {"null-header"}),
+        _client("kafka-python 2.3", MOST - {"acks-0"}, MEMBER, {"group-static"}),
+        _client("aiokafka", MOST, MEMBER, {"null-header", "group-static"}),
         _client("kcat", RECORDS - {"list-offsets"}, {"null-header", "acks-0", "idempotent", "list-topics", "describe-topic"}),
-        _client("Java 3.9", MOST, JAVA),
+        _client("Java 3.9", MOST, {*GROUPS}, JAVA),
         # Version 4 of Kafka's own client has no request for all options at once any more.
-        _client("Java 4", MOST - {"alter-configs"}, JAVA, {"list-config-resources"}),
+        _client("Java 4", MOST - {"alter-configs"}, {*GROUPS}, JAVA, {"list-config-resources"}),
         _client(
             "franz-go",
             MOST,
+            {*GROUPS},
             {"null-header", "incremental-alter-configs", "list-config-resources", "describe-log-dirs", "describe-producers"},
         ),
-        _client("sarama", MOST, {"null-header", "incremental-alter-configs", "describe-log-dirs"}),
-        _client("kafka-go", MOST - {"idempotent", "delete-records"}, {"null-header", "incremental-alter-configs"}),
-        _client("kafkajs", MOST),
+        _client("sarama", MOST, {*GROUPS}, {"null-header", "incremental-alter-configs", "describe-log-dirs"}),
+        _client("kafka-go", MOST - {"idempotent", "delete-records"}, MEMBER, {"null-header", "incremental-alter-configs"}),
+        _client("kafkajs", MOST, MEMBER),
         _client(
             "confluent-kafka-javascript",
             RECORDS,
             TOPICS,
+            {*GROUPS},
             {"acks-0", "idempotent", "create-partitions", "delete-records"},
         ),
         _client(
             "rskafka",
-            RECORDS - {"acks-1"},
+            RECORDS - {"acks-1", "keyed"},
             {"create-topic", "create-topic-error", "list-topics", "delete-topic", "delete-records"},
         ),
     )
 }
 
+MURMUR2 = {"kafka-python 3", "kafka-python 2.3", "aiokafka", "Java 3.9", "Java 4", "franz-go", "kafka-go", "kafkajs"}
+"""Clients that choose partitions as Java's does."""
 NO_EMPTY_BYTES = {"kcat", "kafka-go"}
 """Clients that cannot tell empty bytes from none."""
 KEEPS_OPTIONS = {"kafka-python 3"}
@@ -112,9 +134,11 @@ NO_REPEATED_HEADERS = {"rskafka"}
 """Clients that hold a record's headers as a map."""
 
 
-def cells() -> list[tuple[str, str]]:
-    """Return every (client, feature) that there is to run, client after client."""
-    return [(client.name, feature) for client in CLIENTS.values() for feature in FEATURES if feature in client.features]
+def cells(features: Collection[str]) -> list[tuple[str, str]]:
+    """Return every (client, feature) of these features that there is to run, client after client."""
+    return [
+        (client.name, feature) for client in CLIENTS.values() for feature in FEATURES if feature in client.features & {*features}
+    ]
 
 
 def render(cell: Callable[[str, str], str]) -> str:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -25,7 +26,12 @@ func franz(bootstrap string) (operations, func(error) (int, bool)) {
 		}
 		return 0, false
 	}
+	member := &franzMember{bootstrap: bootstrap}
 	return operations{
+		"group_join":   member.join,
+		"group_poll":   member.poll,
+		"group_commit": member.commit,
+		"group_leave":  member.leave,
 		"version": func(context.Context, *request) (object, error) {
 			return moduleVersion("github.com/twmb/franz-go"), nil
 		},
@@ -165,8 +171,11 @@ func franzProduce(ctx context.Context, bootstrap string, r *request) (object, er
 	}
 	acks := map[string]kgo.Acks{"0": kgo.NoAck(), "1": kgo.LeaderAck(), "all": kgo.AllISRAcks()}
 	options := []kgo.Opt{
-		kgo.SeedBrokers(bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(acks[r.Acks]),
+		kgo.SeedBrokers(bootstrap), kgo.RequiredAcks(acks[r.Acks]),
 		kgo.ProducerBatchCompression(codecs[r.Codec]), kgo.ProducerBatchMaxBytes(20_000_000),
+	}
+	if r.Partition != byPartitioner {
+		options = append(options, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
 	if !r.Idempotent {
 		options = append(options, kgo.DisableIdempotentWrite())
@@ -223,4 +232,76 @@ func franzConsume(ctx context.Context, bootstrap string, r *request) (object, er
 		})
 	}
 	return object{"records": records[:r.Count]}, nil
+}
+
+// The member of a group that this process is at present; rebalances wait while a poll is at work.
+type franzMember struct {
+	bootstrap string
+	client    *kgo.Client
+	mutex     sync.Mutex
+	owned     map[int32]bool
+}
+
+func (m *franzMember) join(_ context.Context, r *request) (object, error) {
+	m.owned = map[int32]bool{}
+	own := func(owns bool) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
+			m.mutex.Lock()
+			defer m.mutex.Unlock()
+			for _, partition := range topics[r.Topic] {
+				if owns {
+					m.owned[partition] = true
+				} else {
+					delete(m.owned, partition)
+				}
+			}
+		}
+	}
+	options := []kgo.Opt{
+		kgo.SeedBrokers(m.bootstrap), kgo.ConsumerGroup(r.Group), kgo.ConsumeTopics(r.Topic), kgo.DisableAutoCommit(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.BlockRebalanceOnPoll(),
+		kgo.SessionTimeout(milliseconds(r.SessionMs)), kgo.HeartbeatInterval(milliseconds(r.HeartbeatMs)),
+		kgo.OnPartitionsAssigned(own(true)), kgo.OnPartitionsRevoked(own(false)), kgo.OnPartitionsLost(own(false)),
+	}
+	if r.Instance != "" {
+		options = append(options, kgo.InstanceID(r.Instance))
+	}
+	if r.Cooperative {
+		options = append(options, kgo.Balancers(kgo.CooperativeStickyBalancer()))
+	}
+	client, err := kgo.NewClient(options...)
+	m.client = client
+	return object{}, err
+}
+
+func (m *franzMember) poll(ctx context.Context, r *request) (object, error) {
+	ctx, cancel := context.WithTimeout(ctx, milliseconds(r.Ms))
+	defer cancel()
+	fetches := m.client.PollFetches(ctx)
+	defer m.client.AllowRebalance()
+	records := [][4]any{}
+	fetches.EachRecord(func(one *kgo.Record) {
+		records = append(records, [4]any{one.Partition, one.Offset, encoded(one.Key), encoded(one.Value)})
+	})
+	for _, failed := range fetches.Errors() {
+		if !errors.Is(failed.Err, context.DeadlineExceeded) {
+			return nil, failed.Err
+		}
+	}
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	owned := []int{}
+	for partition := range m.owned {
+		owned = append(owned, int(partition))
+	}
+	return polled(records, owned), nil
+}
+
+func (m *franzMember) commit(ctx context.Context, _ *request) (object, error) {
+	return object{}, m.client.CommitUncommittedOffsets(ctx)
+}
+
+func (m *franzMember) leave(context.Context, *request) (object, error) {
+	m.client.Close()
+	return object{}, nil
 }

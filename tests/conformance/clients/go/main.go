@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -62,6 +63,26 @@ type request struct {
 	Name       string             `json:"name"`
 	Set        map[string]string  `json:"set"`
 	Delete     []string           `json:"delete"`
+
+	Group       string `json:"group"`
+	SessionMs   int    `json:"session_ms"`
+	HeartbeatMs int    `json:"heartbeat_ms"`
+	Instance    string `json:"instance"`
+	Cooperative bool   `json:"cooperative"`
+	Ms          int    `json:"ms"`
+}
+
+// What a request's partition is where it is null: the client's partitioner chooses.
+const byPartitioner = -1
+
+func milliseconds(count int) time.Duration {
+	return time.Duration(count) * time.Millisecond
+}
+
+// What a member answers to a poll: records as [partition, offset, key, value], and the partitions that it owns.
+func polled(records [][4]any, owned []int) object {
+	slices.Sort(owned)
+	return object{"records": records, "owned": owned}
 }
 
 type object = map[string]any
@@ -122,7 +143,7 @@ func main() {
 	lines.Buffer(nil, 64<<20)
 	out := json.NewEncoder(os.Stdout)
 	for lines.Scan() {
-		var asked request
+		asked := request{Partition: byPartitioner} // null leaves it so
 		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
 			panic(err)
 		}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sort"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -45,10 +48,15 @@ func saramaClient(bootstrap string) (operations, func(error) (int, bool)) {
 	kind := func(r *request) sarama.ConfigResourceType {
 		return map[string]sarama.ConfigResourceType{"topic": sarama.TopicResource, "broker": sarama.BrokerResource}[r.Type]
 	}
+	member := &saramaMember{brokers: brokers}
 	return operations{
-		"version": func(context.Context, *request) (object, error) { return moduleVersion("github.com/IBM/sarama"), nil },
-		"produce": func(_ context.Context, r *request) (object, error) { return saramaProduce(brokers, r) },
-		"consume": func(ctx context.Context, r *request) (object, error) { return saramaConsume(ctx, brokers, r) },
+		"group_join":   member.join,
+		"group_poll":   member.poll,
+		"group_commit": member.commit,
+		"group_leave":  member.leave,
+		"version":      func(context.Context, *request) (object, error) { return moduleVersion("github.com/IBM/sarama"), nil },
+		"produce":      func(_ context.Context, r *request) (object, error) { return saramaProduce(brokers, r) },
+		"consume":      func(ctx context.Context, r *request) (object, error) { return saramaConsume(ctx, brokers, r) },
 		"list_offset": func(_ context.Context, r *request) (object, error) {
 			at := map[any]int64{"earliest": sarama.OffsetOldest, "latest": sarama.OffsetNewest}[r.At]
 			if ms, ok := r.At.(float64); ok {
@@ -147,6 +155,9 @@ func saramaClient(bootstrap string) (operations, func(error) (int, bool)) {
 
 func saramaProduce(brokers []string, r *request) (object, error) {
 	config := saramaConfig()
+	if r.Partition == byPartitioner {
+		config.Producer.Partitioner = sarama.NewConfig().Producer.Partitioner
+	}
 	config.Producer.Compression = map[string]sarama.CompressionCodec{
 		"none": sarama.CompressionNone, "gzip": sarama.CompressionGZIP, "snappy": sarama.CompressionSnappy,
 		"lz4": sarama.CompressionLZ4, "zstd": sarama.CompressionZSTD,
@@ -233,4 +244,122 @@ func saramaConsume(ctx context.Context, brokers []string, r *request) (object, e
 		}
 	}
 	return object{"records": records}, nil
+}
+
+// The member of a group that this process is at present: a session between two rebalances, and what its claims hand over.
+type saramaMember struct {
+	brokers  []string
+	topic    string
+	group    sarama.ConsumerGroup
+	stop     context.CancelFunc
+	stopped  chan struct{}
+	messages chan *sarama.ConsumerMessage
+	mutex    sync.Mutex
+	session  sarama.ConsumerGroupSession
+}
+
+func (m *saramaMember) Setup(session sarama.ConsumerGroupSession) error {
+	m.become(session)
+	return nil
+}
+
+func (m *saramaMember) Cleanup(sarama.ConsumerGroupSession) error {
+	m.become(nil)
+	return nil
+}
+
+func (m *saramaMember) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	for message := range claim.Messages() {
+		select {
+		case m.messages <- message:
+		case <-session.Context().Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+func (m *saramaMember) become(session sarama.ConsumerGroupSession) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.session = session
+}
+
+func (m *saramaMember) current() sarama.ConsumerGroupSession {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return m.session
+}
+
+func (m *saramaMember) join(_ context.Context, r *request) (object, error) {
+	config := saramaConfig()
+	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Consumer.Offsets.AutoCommit.Enable = false
+	config.Consumer.Group.Session.Timeout = milliseconds(r.SessionMs)
+	config.Consumer.Group.Heartbeat.Interval = milliseconds(r.HeartbeatMs)
+	config.Consumer.Group.InstanceId = r.Instance
+	if r.Cooperative {
+		config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyCooperativeSticky()}
+	}
+	group, err := sarama.NewConsumerGroup(m.brokers, r.Group, config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m.topic, m.group, m.stop = r.Topic, group, stop
+	m.messages, m.stopped = make(chan *sarama.ConsumerMessage), make(chan struct{})
+	go func() {
+		for err := range group.Errors() {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}()
+	go func() {
+		defer close(m.stopped)
+		for ctx.Err() == nil {
+			if err := group.Consume(ctx, []string{r.Topic}, m); err != nil && ctx.Err() == nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}
+	}()
+	return object{}, nil
+}
+
+func (m *saramaMember) poll(_ context.Context, r *request) (object, error) {
+	records := [][4]any{}
+	wait := milliseconds(r.Ms)
+	for len(records) < 500 {
+		select {
+		case one := <-m.messages:
+			if session := m.current(); session != nil {
+				session.MarkMessage(one, "")
+			}
+			records = append(records, [4]any{one.Partition, one.Offset, encoded(one.Key), encoded(one.Value)})
+			wait = 0
+			continue
+		case <-time.After(wait):
+		}
+		break
+	}
+	owned := []int{}
+	if session := m.current(); session != nil {
+		for _, partition := range session.Claims()[m.topic] {
+			owned = append(owned, int(partition))
+		}
+	}
+	return polled(records, owned), nil
+}
+
+func (m *saramaMember) commit(context.Context, *request) (object, error) {
+	session := m.current()
+	if session == nil {
+		return nil, sarama.ErrRebalanceInProgress
+	}
+	session.Commit() // what it could not commit is told by the group's errors alone
+	return object{}, nil
+}
+
+func (m *saramaMember) leave(context.Context, *request) (object, error) {
+	m.stop()
+	<-m.stopped
+	return object{}, m.group.Close()
 }

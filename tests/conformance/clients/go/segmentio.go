@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sort"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ func segmentio(bootstrap string) (operations, func(error) (int, bool)) {
 			return fresh[name](ctx, r)
 		}
 	}
+	member := &segmentioMember{bootstrap: bootstrap}
+	served["group_join"], served["group_poll"] = member.join, member.poll
+	served["group_commit"], served["group_leave"] = member.commit, member.leave
 	return served, code
 }
 
@@ -220,6 +224,9 @@ func segmentioProduce(ctx context.Context, bootstrap string, transport *kafka.Tr
 			}
 		},
 	}
+	if r.Partition == byPartitioner {
+		writer.Balancer = kafka.Murmur2Balancer{} // left alone it takes turns, whatever the keys
+	}
 	messages := []kafka.Message{}
 	for _, one := range r.Records {
 		message := kafka.Message{Key: decoded(one.Key), Value: decoded(one.Value), Time: one.time()}
@@ -265,4 +272,117 @@ func segmentioConsume(ctx context.Context, bootstrap string, r *request) (object
 		records = append(records, answer(one.Offset, one.Time, one.Key, one.Value, headers))
 	}
 	return object{"records": records}, nil
+}
+
+// The member of a group that this process is at present: a generation between two rebalances, and a reader for each of its partitions.
+type segmentioMember struct {
+	bootstrap  string
+	topic      string
+	group      *kafka.ConsumerGroup
+	stop       context.CancelFunc
+	messages   chan kafka.Message
+	mutex      sync.Mutex
+	generation *kafka.Generation
+	next       map[int]int64 // partition -> offset behind what was handed out of it in this generation
+}
+
+func (m *segmentioMember) join(_ context.Context, r *request) (object, error) {
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: r.Group, Brokers: []string{m.bootstrap}, Topics: []string{r.Topic}, StartOffset: kafka.FirstOffset,
+		SessionTimeout: milliseconds(r.SessionMs), HeartbeatInterval: milliseconds(r.HeartbeatMs),
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m.topic, m.group, m.stop, m.messages = r.Topic, group, stop, make(chan kafka.Message)
+	go func() {
+		for {
+			generation, err := group.Next(ctx)
+			if ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed) {
+				return
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				continue
+			}
+			m.begin(generation)
+		}
+	}()
+	return object{}, nil
+}
+
+func (m *segmentioMember) begin(generation *kafka.Generation) {
+	m.mutex.Lock()
+	m.generation, m.next = generation, map[int]int64{}
+	m.mutex.Unlock()
+	generation.Start(func(ctx context.Context) {
+		<-ctx.Done()
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		m.generation = nil
+	})
+	for _, assigned := range generation.Assignments[m.topic] {
+		generation.Start(func(ctx context.Context) {
+			reader := kafka.NewReader(kafka.ReaderConfig{
+				Brokers: []string{m.bootstrap}, Topic: m.topic, Partition: assigned.ID, MaxWait: milliseconds(200),
+			})
+			defer reader.Close()
+			if err := reader.SetOffset(assigned.Offset); err != nil {
+				panic(err)
+			}
+			for {
+				one, err := reader.ReadMessage(ctx)
+				if err != nil {
+					return
+				}
+				select {
+				case m.messages <- one:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+func (m *segmentioMember) poll(_ context.Context, r *request) (object, error) {
+	records := [][4]any{}
+	wait := milliseconds(r.Ms)
+	for len(records) < 500 {
+		select {
+		case one := <-m.messages:
+			m.mutex.Lock()
+			m.next[one.Partition] = one.Offset + 1
+			m.mutex.Unlock()
+			records = append(records, [4]any{one.Partition, one.Offset, encoded(one.Key), encoded(one.Value)})
+			wait = 0
+			continue
+		case <-time.After(wait):
+		}
+		break
+	}
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	owned := []int{}
+	if m.generation != nil {
+		for _, assigned := range m.generation.Assignments[m.topic] {
+			owned = append(owned, assigned.ID)
+		}
+	}
+	return polled(records, owned), nil
+}
+
+func (m *segmentioMember) commit(context.Context, *request) (object, error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.generation == nil {
+		return nil, kafka.RebalanceInProgress
+	}
+	return object{}, m.generation.CommitOffsets(map[string]map[int]int64{m.topic: m.next})
+}
+
+func (m *segmentioMember) leave(context.Context, *request) (object, error) {
+	m.stop()
+	return object{}, m.group.Close()
 }

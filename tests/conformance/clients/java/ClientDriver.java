@@ -28,6 +28,7 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -49,6 +50,8 @@ public class ClientDriver {
 
     private final String bootstrap;
     private final Admin admin;
+    /** The member of a group that this process is at present. */
+    private KafkaConsumer<byte[], byte[]> member;
 
     ClientDriver(String bootstrap) {
         this.bootstrap = bootstrap;
@@ -83,6 +86,10 @@ public class ClientDriver {
             case "version": return Map.of("version", AppInfoParser.getVersion());
             case "produce": return produce(request);
             case "consume": return consume(request);
+            case "group_join": return groupJoin(request);
+            case "group_poll": return groupPoll(request);
+            case "group_commit": return groupCommit();
+            case "group_leave": return groupLeave();
             case "list_offset": return listOffset(request);
             case "create_topic": return createTopic(request);
             case "list_topics": return Map.of("topics", new TreeSet<>(get(admin.listTopics().names())));
@@ -153,8 +160,9 @@ public class ClientDriver {
             for (JsonNode record : request.get("records")) {
                 List<Header> headers = new ArrayList<>();
                 record.get("headers").forEach(header -> headers.add(new RecordHeader(header.get(0).asText(), decoded(header.get(1)))));
+                Integer partition = request.hasNonNull("partition") ? request.get("partition").asInt() : null;
                 Long timestamp = record.hasNonNull("timestamp") ? record.get("timestamp").asLong() : null;
-                sent.add(producer.send(new ProducerRecord<>(topic(request), request.get("partition").asInt(), timestamp,
+                sent.add(producer.send(new ProducerRecord<>(topic(request), partition, timestamp,
                     decoded(record.get("key")), decoded(record.get("value")), headers)));
             }
             List<Long> offsets = new ArrayList<>();
@@ -201,6 +209,43 @@ public class ClientDriver {
             }
         }
         return Map.of("records", records.subList(0, count));
+    }
+
+    private Object groupJoin(JsonNode request) {
+        Map<String, Object> settings = new HashMap<>(Map.of(
+            "bootstrap.servers", bootstrap,
+            "group.id", request.get("group").asText(),
+            "auto.offset.reset", "earliest",
+            "enable.auto.commit", false,
+            "session.timeout.ms", request.get("session_ms").asInt(),
+            "heartbeat.interval.ms", request.get("heartbeat_ms").asInt()));
+        if (request.hasNonNull("instance")) {
+            settings.put("group.instance.id", request.get("instance").asText());
+        }
+        if (request.path("cooperative").asBoolean()) {
+            settings.put("partition.assignment.strategy", CooperativeStickyAssignor.class.getName());
+        }
+        member = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        member.subscribe(List.of(topic(request)));
+        return Map.of();
+    }
+
+    private Object groupPoll(JsonNode request) {
+        List<Object> records = new ArrayList<>();
+        for (ConsumerRecord<byte[], byte[]> one : member.poll(Duration.ofMillis(request.get("ms").asInt()))) {
+            records.add(Arrays.asList(one.partition(), one.offset(), encoded(one.key()), encoded(one.value())));
+        }
+        return Map.of("records", records, "owned", member.assignment().stream().map(TopicPartition::partition).sorted().toList());
+    }
+
+    private Object groupCommit() {
+        member.commitSync(Duration.ofSeconds(TIMEOUT_S));
+        return Map.of();
+    }
+
+    private Object groupLeave() {
+        member.close();
+        return Map.of();
     }
 
     private Object listOffset(JsonNode request) throws Exception {
