@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from fastlog.coordinator.journal import CorruptJournal
+from fastlog.coordinator.journal import JOURNAL_FILE_BYTES, CorruptJournal
 from fastlog.coordinator.server import CoordinatorServer
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
@@ -19,7 +19,9 @@ from fastlog.errors import UsageError, cannot_listen, cannot_write
 logger = logging.getLogger(__name__)
 
 
-def open_coordinator(environment: Environment, path: str) -> tuple[Coordinator, DirectoryLock]:
+def open_coordinator(
+    environment: Environment, path: str, journal_file_bytes: int = JOURNAL_FILE_BYTES
+) -> tuple[Coordinator, DirectoryLock]:
     """Lock the directory and read what it holds; UsageError when that cannot be."""
     try:
         environment.disk.make_directories(path)
@@ -31,7 +33,10 @@ def open_coordinator(environment: Environment, path: str) -> tuple[Coordinator, 
     except OSError as error:
         raise cannot_write(f"the coordinator's directory {path}", error) from None
     try:
-        return Coordinator(environment.reactor, environment.disk, environment.flusher, environment.random, path), lock
+        coordinator = Coordinator(
+            environment.reactor, environment.disk, environment.flusher, environment.random, path, journal_file_bytes
+        )
+        return coordinator, lock
     except CorruptJournal as error:
         lock.release()
         raise UsageError(str(error)) from error
@@ -56,11 +61,45 @@ def address_of(listener: Listener) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorOptions:
-    """What `fastlog coordinator` is told."""
+    """What `fastlog coordinator` is told; `journal_file_bytes` by the simulator alone."""
 
     host: str = "127.0.0.1"
     port: int = 2181
     data: str = "fastlog-data/coordinator"
+    journal_file_bytes: int = JOURNAL_FILE_BYTES
+
+
+class CoordinatorProcess:
+    """A coordinator that is all of its process, on any environment: opened and listening once it is made."""
+
+    def __init__(self, environment: Environment, options: CoordinatorOptions) -> None:
+        """Read the journal and let clients in; UsageError when that cannot be."""
+        self.coordinator, self._lock = open_coordinator(environment, options.data, options.journal_file_bytes)
+        self._reactor = environment.reactor
+        try:
+            self._server = CoordinatorServer(environment, self.coordinator, os.path.abspath(options.data))
+            self._listener = listen(self._server, options.host, options.port)
+        except UsageError:
+            self.release()
+            raise
+
+    @property
+    def address(self) -> str:
+        """Where clients go."""
+        return address_of(self._listener)
+
+    def stop(self) -> Pending[None]:
+        """Serve nobody any more and close the journal; fails when that cannot be done."""
+        return self._reactor.spawn(self._stop())
+
+    def _stop(self) -> Generator[Pending[Any], Any, None]:
+        self._server.close()
+        if self.coordinator.failed is None:
+            yield self.coordinator.close()
+
+    def release(self) -> None:
+        """Give up the directory, when nothing is done with it any more."""
+        self._lock.release()
 
 
 def run_coordinator(options: CoordinatorOptions) -> int:
@@ -77,11 +116,6 @@ def run_coordinator(options: CoordinatorOptions) -> int:
     reactor = environment.reactor
     outcome: list[BaseException] = []
 
-    def stop() -> Generator[Pending[Any], Any, None]:
-        server.close()
-        if coordinator.failed is None:
-            yield coordinator.close()
-
     def stopped(settled: Pending[None]) -> None:
         try:
             settled.result()
@@ -90,25 +124,23 @@ def run_coordinator(options: CoordinatorOptions) -> int:
         reactor.stop()
 
     def lost() -> None:
-        assert coordinator.failed is not None
-        outcome.append(coordinator.failed)
+        assert process.coordinator.failed is not None
+        outcome.append(process.coordinator.failed)
         reactor.stop()
 
     def unhandled(error: BaseException) -> None:
         logger.error("a mistake in the coordinator; it goes on without what was being done", exc_info=error)
 
     try:
-        coordinator, lock = open_coordinator(environment, options.data)
+        process = CoordinatorProcess(environment, options)
         try:
-            server = CoordinatorServer(environment, coordinator, os.path.abspath(options.data))
-            listener = listen(server, options.host, options.port)
-            coordinator.on_lost.append(lost)
-            on_stop_request(reactor.call_from_thread, lambda: reactor.spawn(stop()).then(stopped))
+            process.coordinator.on_lost.append(lost)
+            on_stop_request(reactor.call_from_thread, lambda: process.stop().then(stopped))
             reactor.on_unhandled = unhandled
-            print(f"ready coordinator={address_of(listener)} coordinator_pid={os.getpid()}", flush=True)
+            print(f"ready coordinator={process.address} coordinator_pid={os.getpid()}", flush=True)
             reactor.run()
         finally:
-            lock.release()
+            process.release()
     finally:
         environment.close()
     if outcome:

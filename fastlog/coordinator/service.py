@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from fastlog.coordinator.acl import OPEN_ACL, Acl, Identities
 from fastlog.coordinator.errors import ConnectionLoss, CoordinatorError
-from fastlog.coordinator.journal import Journal
+from fastlog.coordinator.journal import JOURNAL_FILE_BYTES, Journal
 from fastlog.coordinator.tree import (
     NO_PASSWORD,
     NO_SESSION,
@@ -43,8 +43,16 @@ MAX_REAPED_AT_ONCE: Final = 1_000
 class Coordinator:
     """Tree, watches and journal joined."""
 
-    def __init__(self, reactor: Reactor, disk: Disk, flusher: Flusher, random: Random, directory: str) -> None:
-        """Open the journal under `directory`; CorruptJournal, OSError."""
+    def __init__(
+        self,
+        reactor: Reactor,
+        disk: Disk,
+        flusher: Flusher,
+        random: Random,
+        directory: str,
+        journal_file_bytes: int = JOURNAL_FILE_BYTES,
+    ) -> None:
+        """Open the journal under `directory`, a new file each `journal_file_bytes`; CorruptJournal, OSError."""
         self.watches = Watches()
         self.on_lost: list[Callable[[], object]] = []
         """Called once when the coordinator can no longer write."""
@@ -53,6 +61,7 @@ class Coordinator:
         self._reactor = reactor
         self._random = random
         self._journal, self._tree = Journal.open(reactor, disk, flusher, directory)
+        self._journal.file_bytes = journal_file_bytes
         self._journal.on_durable = self._release
         self._journal.on_failed = self._lost
         self._journal.snapshot_when_due(lambda: self._tree)

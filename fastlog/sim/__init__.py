@@ -5,7 +5,9 @@ of the seam (`fastlog.env`). What the world does to them -- latency, lost connec
 machines -- is drawn from `entropy.Entropy`, never from the real one, so a seed replays exactly, on any machine and Python.
 
 One noun a file: `entropy` (the draw), `trace` (what happened, and its hash), `scheduler` (one virtual time for all), `process`
-(what a kill ends), `clock`, `disk`, `network`, `flusher` (the seam's simulated versions), `fault` (which misfortunes, when),
-`peer`, `producer`, `consumer` (the workload on the real wire protocol), `checker` (what must hold), `world` (puts one
-run together), `run` (many seeds). No sets are iterated here, no real clock is read, no thread is started.
+(what a kill ends), `clock`, `disk`, `drive`, `network`, `flusher` (the seam's simulated versions), `machine` (what outlives a
+process), `fault` (which misfortunes, when), `violation` (what a run ends with), `world` (what every run has), `run` (many seeds).
+A world of logs: `broker`, `peer`, `producer`, `consumer` (the workload on the real wire protocol), `ondisk`, `checker` (what must
+hold), `log_world`. A world of a coordinator: `coordinator/`. No sets are iterated here, no real clock is read, no thread is
+started.
 """

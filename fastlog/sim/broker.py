@@ -13,12 +13,11 @@ from fastlog.sim.machine import PartitionState
 if TYPE_CHECKING:
     from fastlog.env import Environment
     from fastlog.env.reactor import Pending
-    from fastlog.sim.machine import ProgramMaker
-    from fastlog.sim.world import Settings
+    from fastlog.sim.log_world import Settings
 
 
 class SimulatedBroker:
-    """One process of a broker. Implements `machine.Program`."""
+    """One process of a broker. Implements `machine.BrokerProgram`."""
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
         self.node = Node(Config(Setting(name, text, "sim") for name, text in settings.options.items()), environment)
@@ -47,6 +46,6 @@ class SimulatedBroker:
             )
 
 
-def broker_maker(settings: Settings) -> ProgramMaker:
+def broker_maker(settings: Settings) -> Callable[[Environment], SimulatedBroker]:
     """Return what boots a broker with these settings in a new process."""
     return partial(SimulatedBroker, settings)

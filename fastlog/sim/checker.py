@@ -21,23 +21,15 @@ The promises (docs/architecture.md, "Durability"; the names of anomalies are tho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
 
 from fastlog import _core
 from fastlog.errors import CorruptRecord
 from fastlog.sim.batches import records_of
 from fastlog.sim.ondisk import LoggedBatch
+from fastlog.sim.violation import Verdict
 
 Place = tuple[str, int]
 """A topic's name and a partition's number."""
-
-
-class Violation(Exception):
-    """Something that may never happen has happened: `kind` is the anomaly's name."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}")
-        self.kind = kind
 
 
 class Sent:
@@ -104,11 +96,12 @@ class PartitionHistory:
         return next((last + 1 for first, last in self.damaged.items() if first <= offset <= last), None)
 
 
-class Checker:
+class Checker(Verdict):
     """Takes the events of one run and raises `Violation` at the first that may not be."""
 
     def __init__(self, *, retention_ms: int = -1, retention_bytes: int = -1) -> None:
         """Retention is the broker's: -1 where it deletes nothing for that reason."""
+        super().__init__()
         self.partitions: dict[Place, PartitionHistory] = {}
         self.acknowledged_count = 0
         self.polled_count = 0
@@ -117,16 +110,10 @@ class Checker:
         self.damage_found_count = 0
         self.losses = 0
         """How often synced data alone was certain to survive: an idempotent producer may meet a gap after that."""
-        self.violation: Violation | None = None
         self._sent: list[Sent] = []
         self._certain: dict[Place, int] = {}
         self._retention_ms = retention_ms
         self._retention_bytes = retention_bytes
-
-    def _fail(self, kind: str, message: str) -> NoReturn:
-        """Keep and raise the violation: some code between here and the run may swallow exceptions."""
-        self.violation = Violation(kind, message)
-        raise self.violation
 
     def partition(self, place: Place) -> PartitionHistory:
         """Return the history of a partition."""
@@ -150,15 +137,15 @@ class Checker:
         """Note a successful answer to a produce with acks 1 or all."""
         history = self.partition(sent.place)
         if sent.refused:
-            self._fail("corrupt", f"{history.name}: batch {sent.number} has a wrong CRC and was acknowledged")
+            self.fail("corrupt", f"{history.name}: batch {sent.number} has a wrong CRC and was acknowledged")
         if base_offset <= sent.floor:
-            self._fail(
+            self.fail(
                 "nonmonotonic-send",
                 f"{history.name}: batch {sent.number} got offset {base_offset}, but {sent.floor} was acknowledged before that",
             )
         other = history.acknowledged.get(base_offset)
         if other is not None:
-            self._fail(
+            self.fail(
                 "inconsistent-offsets", f"{history.name}: offset {base_offset} acknowledged for {other.number} and {sent.number}"
             )
         sent.acknowledged, sent.base_offset = True, base_offset
@@ -176,16 +163,11 @@ class Checker:
     def sequence_gap(self, sent: Sent, losses_known: int) -> None:
         """Note that the broker misses sequences before a producer's first unanswered batch."""
         if self.losses == losses_known:
-            self._fail("lost-write", f"{sent.place}: the sequences before batch {sent.number} are forgotten")
+            self.fail("lost-write", f"{sent.place}: the sequences before batch {sent.number} are forgotten")
 
     def unexpected(self, place: Place, what: str, error_code: int) -> None:
         """Note an answer that nothing in this simulation can cause."""
-        self._fail("protocol", f"{place[0]}-{place[1]}: {what} was answered with error {error_code}")
-
-    def mistake(self, error: BaseException) -> None:
-        """Note an exception that the broker let escape: a mistake, whatever it did to its files and connections."""
-        self.violation = self.violation or Violation("mistake", f"{type(error).__name__}: {error}")
-        self.violation.__cause__ = error
+        self.fail("protocol", f"{place[0]}-{place[1]}: {what} was answered with error {error_code}")
 
     def refuse(self, sent: Sent) -> None:
         """Note an answer that promises that nothing was appended (CORRUPT_MESSAGE)."""
@@ -203,12 +185,12 @@ class Checker:
                 index > 0 and batch.base_offset != expected
             ):
                 kind = "poll-skip" if batch.base_offset > expected else "nonmonotonic-poll"
-                self._fail(
+                self.fail(
                     kind,
                     f"{history.name}: at {expected} a fetch gave the batch {batch.base_offset}..{batch.last_offset}",
                 )
             if batch.last_offset >= high_watermark:
-                self._fail(
+                self.fail(
                     "precommitted-read",
                     f"{history.name}: batch {batch.base_offset}..{batch.last_offset}, high watermark {high_watermark}",
                 )
@@ -217,7 +199,7 @@ class Checker:
                     if record.offset >= position:
                         self._see(history, record.offset, bytes(record.value or b""))
             except (CorruptRecord, _core.CorruptBatch) as error:
-                self._fail("corrupt", f"{history.name}: the batch at {batch.base_offset} cannot be read: {error}")
+                self.fail("corrupt", f"{history.name}: the batch at {batch.base_offset} cannot be read: {error}")
             expected = batch.last_offset + 1
         return expected
 
@@ -235,7 +217,7 @@ class Checker:
         history = self.partition(place)
         end = history.end_of_damage(position)
         if end is None:
-            self._fail("corrupt", f"{history.name}: a fetch at {position} gave no valid batch: {error}")
+            self.fail("corrupt", f"{history.name}: a fetch at {position} gave no valid batch: {error}")
         self.damage_found_count += 1
         return end
 
@@ -243,13 +225,13 @@ class Checker:
         """Note that a consumer was told that there is nothing at its position."""
         history = self.partition(place)
         if position >= history.greatest_log_start:
-            self._fail("offsets", f"{history.name}: {position} is called out of range, the log begins at {history.log_start}")
+            self.fail("offsets", f"{history.name}: {position} is called out of range, the log begins at {history.log_start}")
 
     def go_on_at(self, place: Place, position: int, log_start: int) -> int:
         """Note where a consumer that was out of range was told the log begins; return where it goes on."""
         history = self.partition(place)
         if log_start > history.greatest_log_start:
-            self._fail("offsets", f"{history.name}: told that it begins at {log_start}, and it does at {history.log_start}")
+            self.fail("offsets", f"{history.name}: told that it begins at {log_start}, and it does at {history.log_start}")
         history.read_from = max(history.read_from, log_start)
         return max(position, log_start)
 
@@ -257,18 +239,16 @@ class Checker:
         """Note the offsets that an answer told a consumer."""
         history = self.partition(place)
         if last_stable_offset > high_watermark:
-            self._fail(
-                "offsets", f"{history.name}: told last stable offset {last_stable_offset}, high watermark {high_watermark}"
-            )
+            self.fail("offsets", f"{history.name}: told last stable offset {last_stable_offset}, high watermark {high_watermark}")
         if high_watermark < history.served_high_watermark:
-            self._fail("offsets", f"{history.name}: told high watermark {history.served_high_watermark}, then {high_watermark}")
+            self.fail("offsets", f"{history.name}: told high watermark {history.served_high_watermark}, then {high_watermark}")
         history.served_high_watermark = high_watermark
 
     def _see(self, history: PartitionHistory, offset: int, value: bytes) -> None:
         self._known(history, value, f"a fetch at offset {offset}")
         before = history.seen.setdefault(offset, value)
         if before != value:
-            self._fail("inconsistent-offsets", f"{history.name}: offset {offset} was {before[:40]!r}, now {value[:40]!r}")
+            self.fail("inconsistent-offsets", f"{history.name}: offset {offset} was {before[:40]!r}, now {value[:40]!r}")
         self.polled_count += 1
 
     def _known(self, history: PartitionHistory, value: bytes, where: str) -> Sent:
@@ -276,12 +256,12 @@ class Checker:
         number, _, rest = value.partition(b".")
         index, _, _ = rest.partition(b".")
         if not (number.isdigit() and index.isdigit() and int(number) < len(self._sent)):
-            self._fail("corrupt", f"{history.name}: {where} gave {value[:40]!r}, which nobody sent")
+            self.fail("corrupt", f"{history.name}: {where} gave {value[:40]!r}, which nobody sent")
         sent = self._sent[int(number)]
         if int(index) >= len(sent.values) or sent.values[int(index)] != value:
-            self._fail("corrupt", f"{history.name}: {where} gave {value[:40]!r}, which is not what was sent")
+            self.fail("corrupt", f"{history.name}: {where} gave {value[:40]!r}, which is not what was sent")
         if sent.place != history.place or sent.refused:
-            self._fail("phantom", f"{history.name}: {where} gave {value[:40]!r}, which belongs elsewhere or was refused")
+            self.fail("phantom", f"{history.name}: {where} gave {value[:40]!r}, which belongs elsewhere or was refused")
         return sent
 
     # ---- the broker's state, looked at after its turns
@@ -295,17 +275,17 @@ class Checker:
         history = self.partition(place)
         where = f"{history.name}: the log's start went from {history.log_start} to {log_start}"
         if self._retention_ms < 0 and self._retention_bytes < 0:
-            self._fail("expired", f"{where}, and retention deletes nothing")
+            self.fail("expired", f"{where}, and retention deletes nothing")
         if self._retention_ms < 0 and size_bytes is not None and size_bytes < self._retention_bytes:
-            self._fail("expired", f"{where}, {size_bytes} bytes are left of retention.bytes={self._retention_bytes}")
+            self.fail("expired", f"{where}, {size_bytes} bytes are left of retention.bytes={self._retention_bytes}")
         gone = {sent.number: sent for sent in history.acknowledged.values() if sent.base_offset < log_start}
         gone |= {_number(value): self._sent[_number(value)] for offset, value in history.seen.items() if offset < log_start}
         for sent in gone.values():
             age_ms = wall_ms - sent.timestamp_ms
             if self._retention_bytes < 0 and age_ms <= self._retention_ms:
-                self._fail("expired", f"{where}, batch {sent.number} is {age_ms} ms old, retention.ms={self._retention_ms}")
+                self.fail("expired", f"{where}, batch {sent.number} is {age_ms} ms old, retention.ms={self._retention_ms}")
             if sent.acknowledged and sent.base_offset < log_start <= sent.last_offset:
-                self._fail("expired", f"{where}, in the middle of batch {sent.number}")
+                self.fail("expired", f"{where}, in the middle of batch {sent.number}")
         self.expired_count += len(gone)
         history.acknowledged = {offset: sent for offset, sent in history.acknowledged.items() if offset >= log_start}
         history.seen = {offset: value for offset, value in history.seen.items() if offset >= log_start}
@@ -321,26 +301,26 @@ class Checker:
         """Note what is left when retention has had time: `sizes` of the segments, and the newest timestamp in the first."""
         name = self.partition(place).name
         if len(sizes) > 1 and 0 <= self._retention_bytes <= sum(sizes[1:]):
-            self._fail("expired", f"{name}: retention.bytes={self._retention_bytes} left segments of {list(sizes)} bytes")
+            self.fail("expired", f"{name}: retention.bytes={self._retention_bytes} left segments of {list(sizes)} bytes")
         age_ms = wall_ms - newest_ms
         if sizes[0] and 0 <= self._retention_ms < age_ms:
-            self._fail("expired", f"{name}: retention.ms={self._retention_ms} left a segment that is {age_ms} ms old")
+            self.fail("expired", f"{name}: retention.ms={self._retention_ms} left a segment that is {age_ms} ms old")
 
     def state(self, place: Place, log_start: int, last_stable_offset: int, high_watermark: int, log_end: int) -> None:
         """Note what a partition is after a turn of its broker."""
         history = self.partition(place)
         if not log_start <= last_stable_offset <= high_watermark <= log_end:
-            self._fail(
+            self.fail(
                 "offsets",
                 f"{history.name}: log start {log_start}, last stable offset {last_stable_offset}, "
                 f"high watermark {high_watermark}, log end {log_end} are not in this order",
             )
         if log_start < history.log_start:
-            self._fail("offsets", f"{history.name}: log start went from {history.log_start} to {log_start}")
+            self.fail("offsets", f"{history.name}: log start went from {history.log_start} to {log_start}")
         if high_watermark < history.high_watermark:
-            self._fail("offsets", f"{history.name}: high watermark went from {history.high_watermark} to {high_watermark}")
+            self.fail("offsets", f"{history.name}: high watermark went from {history.high_watermark} to {high_watermark}")
         if log_end < history.log_end:
-            self._fail("offsets", f"{history.name}: log end went from {history.log_end} to {log_end}")
+            self.fail("offsets", f"{history.name}: log end went from {history.log_end} to {log_end}")
         history.high_watermark, history.log_end = high_watermark, log_end
 
     # ---- crashes
@@ -388,7 +368,7 @@ class Checker:
         """Excuse what a lost machine may lose, and begin anew from what is there."""
         certain_end = self._certain.get(history.place, 0)
         if end < certain_end:
-            self._fail("lost-write", f"{history.name}: synced up to {certain_end}, after the loss the log ends at {end}")
+            self.fail("lost-write", f"{history.name}: synced up to {certain_end}, after the loss the log ends at {end}")
         if not all_flushed:
             for base_offset, sent in list(history.acknowledged.items()):
                 if sent.last_offset >= certain_end and not _holds(at, sent):
@@ -418,19 +398,19 @@ class Checker:
         for batch in log:
             where = f"the log's batch at {batch.base_offset}"
             if batch.base_offset != expected:
-                self._fail("inconsistent-offsets", f"{history.name}: {where} should begin at {expected}")
+                self.fail("inconsistent-offsets", f"{history.name}: {where} should begin at {expected}")
             expected = batch.last_offset + 1
             if not batch.is_damaged:
                 sent = self._known(history, batch.values[0], where)
                 if batch.values != sent.values:
-                    self._fail("corrupt", f"{history.name}: {where} is not the batch {sent.number} that was sent")
+                    self.fail("corrupt", f"{history.name}: {where} is not the batch {sent.number} that was sent")
                 times[sent.number] = times.get(sent.number, 0) + 1
                 if times[sent.number] > (1 if sent.idempotent else sent.attempts):
-                    self._fail("duplicate", f"{history.name}: {where} is batch {sent.number} once more ({sent.attempts} sends)")
+                    self.fail("duplicate", f"{history.name}: {where} is batch {sent.number} once more ({sent.attempts} sends)")
             if batch.producer_id >= 0:
                 producer = (batch.producer_id, batch.producer_epoch)
                 if sequences.get(producer, batch.base_sequence) != batch.base_sequence:
-                    self._fail("nonmonotonic-send", f"{history.name}: {where} has sequence {batch.base_sequence}")
+                    self.fail("nonmonotonic-send", f"{history.name}: {where} has sequence {batch.base_sequence}")
                 sequences[producer] = (batch.last_sequence + 1) & 0x7FFFFFFF
             for index, value in enumerate(batch.values):
                 at[batch.base_offset + index] = value
@@ -440,7 +420,7 @@ class Checker:
         for sent in history.acknowledged.values():
             if not _holds(at, sent):
                 found = at.get(sent.base_offset, b"nothing")[:40]
-                self._fail(
+                self.fail(
                     "lost-write",
                     f"{history.name}: batch {sent.number} was acknowledged at {sent.base_offset}, the log holds {found!r} there",
                 )
@@ -448,13 +428,13 @@ class Checker:
         present = dict.fromkeys(_number(value) for value in at.values())
         for number in history.acknowledged_somewhere:
             if number not in present and not history.greatest_log_start and not history.damaged:
-                self._fail("lost-write", f"{history.name}: batch {number} was called a duplicate, the log does not hold it")
+                self.fail("lost-write", f"{history.name}: batch {number} was called a duplicate, the log does not hold it")
 
     def _check_seen(self, history: PartitionHistory, at: Mapping[int, bytes]) -> None:
         for offset, value in history.seen.items():
             if offset >= history.log_start and at.get(offset) != value and history.end_of_damage(offset) is None:
                 found = at.get(offset, b"nothing")[:40]
-                self._fail("lost-write", f"{history.name}: {value[:40]!r} was read at {offset}, the log holds {found!r} there")
+                self.fail("lost-write", f"{history.name}: {value[:40]!r} was read at {offset}, the log holds {found!r} there")
 
     # ---- the end
 
@@ -466,7 +446,7 @@ class Checker:
             self._check_seen(history, at)
             for offset, value in at.items():
                 if offset >= history.read_from and offset not in history.seen:
-                    self._fail("unseen", f"{history.name}: {value[:40]!r} at {offset} was never polled")
+                    self.fail("unseen", f"{history.name}: {value[:40]!r} at {offset} was never polled")
 
 
 def _number(value: bytes) -> int:

@@ -24,34 +24,17 @@ Kind = Literal[
     "slow disk",
     "clock jump",
     "bit flip",
+    "pause",
+    "client pause",
+    "client crash",
+    "client clock jump",
 ]
 
-WEIGHTS: tuple[tuple[Kind, int], ...] = (
-    ("kill", 3),
-    ("kill in a write", 5),
-    ("lose", 3),
-    ("lose in a write", 5),
-    ("stop", 2),
-    ("reset", 3),
-    ("cut", 1),
-    ("disk full", 2),
-    ("short writes", 2),
-    ("write errors", 1),
-    ("read errors", 1),
-    ("sync errors", 1),
-    ("sync errors, bare restart", 2),
-    ("slow disk", 1),
-    ("clock jump", 1),
-    ("bit flip", 3),
-)
-LEAST_TRAFFIC = 8
-MOST_TRAFFIC = 30
-MOST_FAULTS = 3
 NANOSECONDS_PER_MILLISECOND = 1_000_000
 
 
 class Fault(NamedTuple):
-    """One misfortune: it comes once `after` batches were acknowledged since the one before was over."""
+    """One misfortune: it comes once there was so much traffic (`after`) since the one before was over."""
 
     kind: Kind
     after: int
@@ -60,15 +43,82 @@ class Fault(NamedTuple):
     """For a crash in a write: in the middle of which disk operation from then on."""
 
 
-def draw_faults(entropy: Entropy) -> list[Fault]:
-    """Return the faults of one run, in order. There is always one."""
-    bag = [kind for kind, weight in WEIGHTS for _ in range(weight)]
-    return [
-        Fault(
-            entropy.choose(bag),
-            entropy.between(LEAST_TRAFFIC, MOST_TRAFFIC),
-            entropy.between(1, 400) * NANOSECONDS_PER_MILLISECOND,
-            entropy.between(1, 40),
-        )
-        for _ in range(entropy.between(1, MOST_FAULTS))
-    ]
+class FaultTable(NamedTuple):
+    """The faults of one kind of world, and how they come."""
+
+    weights: tuple[tuple[Kind, int], ...]
+    least_traffic: int
+    most_traffic: int
+    least_faults: int
+    most_faults: int
+    most_duration_ms: int
+
+    def draw(self, entropy: Entropy) -> list[Fault]:
+        """Return the faults of one run, in order."""
+        bag = [kind for kind, weight in self.weights for _ in range(weight)]
+        return [
+            Fault(
+                entropy.choose(bag),
+                entropy.between(self.least_traffic, self.most_traffic),
+                entropy.between(1, self.most_duration_ms) * NANOSECONDS_PER_MILLISECOND,
+                entropy.between(1, 40),
+            )
+            for _ in range(entropy.between(self.least_faults, self.most_faults))
+        ]
+
+
+LOG_FAULTS = FaultTable(
+    (
+        ("kill", 3),
+        ("kill in a write", 5),
+        ("lose", 3),
+        ("lose in a write", 5),
+        ("stop", 2),
+        ("reset", 3),
+        ("cut", 1),
+        ("disk full", 2),
+        ("short writes", 2),
+        ("write errors", 1),
+        ("read errors", 1),
+        ("sync errors", 1),
+        ("sync errors, bare restart", 2),
+        ("slow disk", 1),
+        ("clock jump", 1),
+        ("bit flip", 3),
+    ),
+    least_traffic=8,
+    most_traffic=30,
+    least_faults=1,
+    most_faults=3,
+    most_duration_ms=400,
+)
+
+COORDINATOR_FAULTS = FaultTable(
+    (
+        ("kill", 3),
+        ("kill in a write", 4),
+        ("lose", 3),
+        ("lose in a write", 6),
+        ("stop", 2),
+        ("reset", 4),
+        ("cut", 3),
+        ("disk full", 1),
+        ("short writes", 1),
+        ("write errors", 1),
+        ("read errors", 1),
+        ("sync errors", 2),
+        ("sync errors, bare restart", 2),
+        ("slow disk", 1),
+        ("clock jump", 3),
+        ("pause", 4),
+        ("client pause", 4),
+        ("client crash", 4),
+        ("client clock jump", 1),
+    ),
+    least_traffic=10,
+    most_traffic=50,
+    least_faults=2,
+    most_faults=6,
+    most_duration_ms=4_500,
+)
+"""Pauses and cuts are longer than a session now and then."""

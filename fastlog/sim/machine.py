@@ -8,7 +8,7 @@ a disk operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from fastlog.sim.disk import DiskAccess, DiskFaults, SimulatedDisk
 from fastlog.sim.drive import Drive
@@ -36,7 +36,7 @@ class PartitionState(NamedTuple):
 
 
 class Program(Protocol):
-    """What runs on a machine: made by a `ProgramMaker` in a new process's first moment."""
+    """What runs on a machine: made in a new process's first moment."""
 
     def is_ready(self) -> bool:
         """Tell whether clients can be served."""
@@ -44,8 +44,15 @@ class Program(Protocol):
     def stop(self, stopped: Callable[[], None]) -> None:
         """Begin a clean stop; call `stopped` when nothing is left to do."""
 
+
+class BrokerProgram(Program, Protocol):
+    """A broker, as the checker looks at it."""
+
     def partition_states(self) -> Iterable[PartitionState]:
         """Return what each partition is now."""
+
+
+P = TypeVar("P", bound=Program)
 
 
 class SimulatedEnvironment:
@@ -64,10 +71,7 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-ProgramMaker = Callable[["Environment"], Program]
-
-
-class Machine:
+class Machine(Generic[P]):
     """One machine. `make_program` is called for each process; `on_crash` after each end that nobody asked for."""
 
     def __init__(
@@ -78,13 +82,13 @@ class Machine:
         entropy: Entropy,
         trace: Trace,
         wall_start_ms: int,
-        make_program: ProgramMaker,
+        make_program: Callable[[Environment], P],
     ) -> None:
         self.name = name
         self.drive = Drive(name)
         self.faults = DiskFaults()
         self.process: Process | None = None
-        self.program: Program | None = None
+        self.program: P | None = None
         self.on_crash: Callable[[], None] = lambda: None
         self.before_power_loss: Callable[[], None] = lambda: None
         self.on_mistake: Callable[[BaseException], None] = _raise

@@ -45,6 +45,7 @@ class Process:
         self._busy_until_ns = 0
         self._wake_ns: int | None = None
         self._is_touched = True
+        self._is_paused = False
         self._entropy = entropy
         self._has_ready: Callable[[], bool] = lambda: False
 
@@ -61,6 +62,8 @@ class Process:
 
     def wake_ns(self) -> int | None:
         """Return the virtual time of the next turn as things stand, None when only the outside can cause one."""
+        if self._is_paused:
+            return None
         if self._is_touched:
             self._is_touched = False
             if self._has_ready():
@@ -83,6 +86,15 @@ class Process:
             self.ahead_ns = 0
             self.turns += 1
             self._is_touched = True
+
+    def pause(self) -> None:
+        """Take no turns until `resume`, as after SIGSTOP: the world goes on, and so do both clocks."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Go on after a pause; without one this does nothing."""
+        self._is_paused = False
+        self.touch()
 
     @property
     def busy_ns(self) -> int:

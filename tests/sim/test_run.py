@@ -9,20 +9,22 @@ import pytest
 
 from fastlog.sim import run
 from fastlog.sim.broker import broker_maker
-from fastlog.sim.world import run_seed
+from fastlog.sim.log_world import run_seed
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4)
+"""Two of each kind of world."""
 
 
 def test_the_broker_keeps_its_promises():
     outcomes = [run_seed(seed, broker_maker) for seed in range(10)]
     assert [str(outcome.violation) for outcome in outcomes] == ["None"] * 10
-    assert all(outcome.acknowledged >= 8 and outcome.polled >= 8 and not outcome.thin for outcome in outcomes)
+    assert all(outcome.counts[what] >= 8 for outcome in outcomes for what in ("batches acknowledged", "records polled"))
+    assert not any(outcome.thin for outcome in outcomes)
 
 
 def test_a_seed_gives_the_same_trace_again_and_in_another_process(request):
-    digests = [run_seed(seed, broker_maker).digest for seed in SEEDS]
-    assert [run_seed(seed, broker_maker).digest for seed in SEEDS] == digests
+    digests = [run.world_of(seed).run().digest for seed in SEEDS]
+    assert [run.world_of(seed).run().digest for seed in SEEDS] == digests
     assert len(dict.fromkeys(digests)) == len(SEEDS)
     other = subprocess.run(
         [sys.executable, "-c", "import sys; from fastlog.sim.run import main; [main(['--seed', seed]) for seed in sys.argv[1:]]"]
@@ -41,6 +43,8 @@ def test_many_seeds_sum_up_what_they_met():
     said = out.getvalue()
     assert said.startswith("3 seeds (0 to 2), 0 with a violation, 0 too thin to count")
     assert "CPU s/seed" in said
+    assert "coordinator: 2 seeds, " in said and " watches told, " in said
+    assert "logs: 1 seeds, " in said and " records polled, " in said
     assert "\r" not in said, "progress is for terminals"
 
 
@@ -73,7 +77,7 @@ def test_verbose_prints_the_timeline(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "world      seed 1 options" in lines[0]
     assert any("broker     write /data/topic0-0/00000000000000000000.log" in line for line in lines)
-    assert lines[-2] == "seed 1: no violation"
+    assert lines[-2] == "seed 1, logs: no violation"
 
 
 def test_verbose_without_a_seed_is_refused(capsys):

@@ -12,7 +12,7 @@ from fastlog.env.reactor import Reactor
 from fastlog.sim.broker import broker_maker
 from fastlog.sim.disk import SimulatedDisk, SimulatedFile
 from fastlog.sim.drive import FileNode
-from fastlog.sim.world import World
+from fastlog.sim.log_world import LogWorld
 from fastlog.storage import log, recovery
 from fastlog.storage.durability import Durability
 from fastlog.storage.environment import LogDirectory
@@ -23,7 +23,7 @@ from fastlog.storage.producer_state import ProducerState
 
 def found_within(seeds, suits=lambda world: True):
     """Return the kind of the first violation of so many seeds that suit, None when there is none."""
-    suitable = (world for world in (World(seed, broker_maker) for seed in count()) if suits(world))
+    suitable = (world for world in (LogWorld(seed, broker_maker) for seed in count()) if suits(world))
     for world in islice(suitable, seeds):
         outcome = world.run()
         if outcome.violation is not None:
