@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -59,6 +60,11 @@ FIRST_CONTROLLER_EPOCH: Final = 0
 """What `/controller_epoch` holds before the first election."""
 
 _TOPIC_ID_BYTES: Final = 16
+_INT_MAX: Final = (1 << 31) - 1
+_LONG_MAX: Final = (1 << 63) - 1
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _RESERVED_TOPIC_IDS: Final = (bytes(16), bytes(15) + b"\x01")
 
 
@@ -257,24 +263,29 @@ def encode_producer_ids(block: ProducerIdBlock) -> bytes:
 def _object(path: str, data: bytes | None) -> dict[str, Any]:
     try:
         fields = json.loads(data or b"")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadZnode(path, f"is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise BadZnode(path, "is not a JSON object")
     return fields
 
 
-def _integer(path: str, fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    value = fields.get(name, default)
-    if isinstance(value, str) and value.lstrip("-").isdecimal() and value.isascii():
+def _is_integer(value: Any, most: int = _INT_MAX) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -most - 1 <= value <= most
+
+
+def _integer(path: str, fields: Mapping[str, Any], name: str, most: int = _INT_MAX) -> int:
+    value = fields.get(name)
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not _is_integer(value, most):
         raise BadZnode(path, f"has no number {name!r}")
+    assert isinstance(value, int)
     return value
 
 
 def _integers(path: str, value: Any, what: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, int) and not isinstance(one, bool) for one in value):
+    if not isinstance(value, list) or not all(map(_is_integer, value)):
         raise BadZnode(path, f"has no list of numbers {what!r}")
     return tuple(value)
 
@@ -291,7 +302,7 @@ def decode_broker(broker_id: int, epoch: int, data: bytes | None) -> Broker:
     for text in texts:
         listener, _, rest = str(text).partition("://")
         host, _, port = rest.rpartition(":")
-        if not listener or not port.isdecimal():
+        if not listener or not _PORT.fullmatch(port):
             raise BadZnode(path, f"has the endpoint {text!r}")
         host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         endpoints.append(Endpoint(listener, host, int(port), str(protocols.get(listener, listener))))
@@ -308,7 +319,7 @@ def decode_topic(topic: str, data: bytes | None) -> tuple[bytes | None, tuple[tu
         raise BadZnode(path, "has no partitions")
     by_index = {}
     for index, replicas in partitions.items():
-        if not (index.isascii() and index.isdecimal()):
+        if not _INDEX.fullmatch(index):
             raise BadZnode(path, f"has a partition {index!r}")
         by_index[int(index)] = _integers(path, replicas, f"partitions.{index}")
     if sorted(by_index) != list(range(len(by_index))):
@@ -345,10 +356,10 @@ def decode_controller(data: bytes | None) -> int:
 
 def decode_controller_epoch(data: bytes | None) -> int:
     """Return the controller epoch."""
-    try:
-        return int(data or b"")
-    except ValueError:
-        raise BadZnode(CONTROLLER_EPOCH, f"holds {data!r} and no number") from None
+    text = (data or b"").decode("ascii", "replace").strip()
+    if not _INTEGER.fullmatch(text) or not _is_integer(int(text)):
+        raise BadZnode(CONTROLLER_EPOCH, f"holds {data!r} and no number")
+    return int(text)
 
 
 def decode_config(entity: Entity, data: bytes | None) -> dict[str, str]:
@@ -384,7 +395,7 @@ def decode_producer_ids(data: bytes | None) -> ProducerIdBlock | None:
     if not data:
         return None
     fields = _object(PRODUCER_IDS, data)
-    return ProducerIdBlock(*(_integer(PRODUCER_IDS, fields, name) for name in ("broker", "block_start", "block_end")))
+    return ProducerIdBlock(*(_integer(PRODUCER_IDS, fields, name, _LONG_MAX) for name in ("broker", "block_start", "block_end")))
 
 
 def _bracketed(host: str) -> str:

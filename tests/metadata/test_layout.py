@@ -135,6 +135,17 @@ def test_a_broker_with_many_listeners_and_a_rack():
         (lambda data: layout.decode_config_change("/c", data), b'{"version":1,"entity_type":3,"entity_name":"t"}'),
         (layout.decode_cluster_id, b'{"id":""}'),
         (layout.decode_producer_ids, b'{"broker":1}'),
+        (layout.decode_controller, b'{"brokerid":"--5"}'),
+        (layout.decode_controller, b'{"brokerid":2147483648}'),
+        (layout.decode_controller, b'{"brokerid":' + b"[" * 100_000),
+        (layout.decode_controller, b'{"brokerid":' + b"9" * 5000 + b"}"),
+        (layout.decode_controller_epoch, b"9" * 5000),
+        (layout.decode_controller_epoch, b"\xff"),
+        (lambda data: layout.decode_broker(1, 1, data), b'{"endpoints":["PLAINTEXT://h:' + b"9" * 5000 + b'"]}'),
+        (lambda data: layout.decode_topic("t", data), b'{"partitions":{"' + b"9" * 5000 + b'":[1]}}'),
+        (lambda data: layout.decode_topic("t", data), b'{"partitions":{"0":[1],"00":[2]}}'),
+        (lambda data: layout.decode_topic("t", data), b'{"partitions":{"0":[2147483648]}}'),
+        (layout.decode_producer_ids, b'{"broker":1,"block_start":"9223372036854775808","block_end":5}'),
     ],
 )
 def test_nonsense_is_refused_by_its_path(decode, data):
