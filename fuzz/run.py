@@ -11,12 +11,15 @@ and leave a test behind.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -53,9 +56,16 @@ def run_one(name: str, directory: Path, arguments: list[str]) -> None:
     grown.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate([*targets.seeds(name), *corpus.read(name)]):
         (grown / f"committed-{number}").write_bytes(data)
+    gc.freeze()  # what is there now is not looked at again for garbage, over and over
     engine.fuzz(
         target.run,
-        ["fuzz", f"-max_len={target.longest}", f"-artifact_prefix={directory}/{name}-", "-print_final_stats=1", *arguments],
+        [
+            str(_again(name, directory)),
+            f"-max_len={target.longest}",
+            f"-artifact_prefix={directory}/{name}-",
+            "-print_final_stats=1",
+            *arguments,
+        ],
         fixed_bytes=target.fixed_bytes,
         bytes_per_byte=target.bytes_per_byte,
     )
@@ -88,12 +98,28 @@ def start(name: str, directory: Path, arguments: list[str]) -> subprocess.Comple
     )  # fmt: skip
 
 
-def pack(name: str, directory: Path) -> None:
-    """Make the committed corpus of a target from what grew."""
+def _again(name: str, directory: Path) -> Path:
+    """Write the command by which libFuzzer starts this target again for a merge; return its path."""
+    path = (directory / f"again-{name}").resolve()
+    command = shlex.join([sys.executable, __file__, "--directory", str(directory.resolve()), "--one", name])
+    path.write_text(f'#!/bin/sh\nexec {command} -- "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def pack(name: str, directory: Path) -> bool:
+    """Make the committed corpus of a target from what grew: of inputs that reach the same, one."""
     import corpus  # noqa: PLC0415
 
-    inputs = [path.read_bytes() for path in (directory / "corpus" / name).iterdir()]
-    print(f"{name:14} {corpus.write(name, inputs)} of {len(inputs)} inputs", flush=True)
+    grown = directory / "corpus" / name
+    with tempfile.TemporaryDirectory(dir=directory) as merged:
+        finished = start(name, directory, ["-merge=1", f"-rss_limit_mb={MAX_RSS_MB}", "-detect_leaks=0", merged, str(grown)])
+        if finished.returncode:
+            print(finished.stderr.decode(errors="replace")[-4000:], flush=True)
+            return False
+        inputs = [path.read_bytes() for path in Path(merged).iterdir()]
+    print(f"{name:14} {corpus.write(name, inputs)} of {len(inputs)} inputs, of {len(list(grown.iterdir()))}", flush=True)
+    return True
 
 
 def main() -> int:
@@ -116,16 +142,16 @@ def main() -> int:
     counts = given.directory / "executions.json"
     executions: dict[str, int] = json.loads(counts.read_text()) if counts.exists() else {}
     names = given.targets or list(TARGETS)
+    fine = True
     if given.pack:
         for name in names:
-            pack(name, given.directory)
-        return 0
+            fine &= pack(name, given.directory)
+        return 0 if fine else 1
     if given.replay:
         for path in given.replay:
             TARGETS[path.name.partition("-")[0]].run(path.read_bytes())
         return 0
     shares = sum(TARGETS[name].share for name in names)
-    fine = True
     for _ in range(given.rounds):
         for name in names:
             fine &= fuzz(name, given.directory, max(1, given.seconds * TARGETS[name].share // shares), executions)

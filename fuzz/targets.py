@@ -25,25 +25,43 @@ from fastlog.coordinator.errors import CoordinatorError
 from fastlog.coordinator.jute import JuteError, Reader
 from fastlog.coordinator.tree import Tree
 from fastlog.errors import CorruptRecord, DecodeError, UsageError
+from fastlog.groups.member import GroupSnapshot, MemberSnapshot
+from fastlog.groups.offsets import NO_EXPIRY, CommittedOffset
+from fastlog.groups.records import GroupRecord, group_record, offset_record, read_record
+from fastlog.groups.schemas import GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue
+from fastlog.groups.subscriptions import subscribed_topics
+from fastlog.metadata import layout
+from fastlog.metadata.image import Endpoint, Partition
 from fastlog.properties import parse_properties
 from fastlog.storage import aborted_transactions, checkpoints, leader_epochs, meta_properties, partition_metadata
 from fastlog.storage.producer_state import ProducerState
 from fastlog.wire.api import APIS
-from fastlog.wire.frames import body_position
+from fastlog.wire.frames import body_position, encode_request
+from fastlog.wire.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
 
 Verdict = int | None
 
 KIB = 1 << 10
 MIB = 1 << 20
-OBJECTS_FIXED_BYTES = 64 * KIB
-"""Exceptions with their texts and traces, what Python caches, tables that grow: whatever the input's size."""
+FIXED_BYTES = 16 * KIB
+"""Exceptions with their texts and traces, what Python caches, a connection's least buffer: whatever the input's size."""
+BYTES_STAY_BYTES = 4
+"""Bytes of memory for each byte of input, where bytes stay bytes (and a target's own copies of them count too).
+
+A target has a larger bound where bytes become objects: an element of some bytes on the wire, such as a partition of a request,
+a header of a record or an entry of an index, is an object of Python's. Then the bound is what its densest inputs were found to
+take.
+"""
+
+
+_VERDICTS = 1 << 32
 
 
 def _refusal(error: BaseException) -> int:
     """Return the verdict of a refusal: the lines that it went through."""
     verdict, trace = 0, error.__traceback__
     while trace is not None:
-        verdict = verdict * 31 + trace.tb_lineno
+        verdict = (verdict * 31 + trace.tb_lineno) % _VERDICTS
         trace = trace.tb_next
     return verdict
 
@@ -51,40 +69,43 @@ def _refusal(error: BaseException) -> int:
 # ---- frames ----
 
 MAX_FRAME_BYTES = 600
+PIECES = (1, 2, 3, 7, 31, 97, 301, 1 << 20)
+"""How many bytes arrive at a time."""
 
 
 def frames(data: bytes) -> Verdict:
     """Bytes arrive in pieces of any size: the frames cut out are those that are there, and none is over the limit."""
     if not data:
         return None
-    step, stream = 1 + data[0] % 97, data[1:]
-    receiver, given, at = Receiver(MAX_FRAME_BYTES), [], 0
+    step, stream = PIECES[data[0] % len(PIECES)], data[1:]
+    receiver, at, position = Receiver(MAX_FRAME_BYTES), 0, 0
     refused = False
     try:
         while at < len(stream):
-            room = memoryview(receiver)
-            count = min(len(room), step, len(stream) - at)
-            room[:count] = stream[at : at + count]
-            room.release()
-            receiver.received(count)
-            at += count
+            at += _receive(receiver, stream[at : at + step])
             while (frame := receiver.next_frame()) is not None:
-                given.append(bytes(frame))
+                (size,) = struct.unpack_from(">i", stream, position)
+                position += 4 + size
+                assert stream[position - size : position] == bytes(frame)
                 with suppress(FrameError):
                     _core.request_header(frame)
     except FrameError:
         refused = True
-    position = 0
-    for frame_bytes in given:
-        (size,) = struct.unpack_from(">i", stream, position)
-        assert stream[position + 4 : position + 4 + size] == frame_bytes
-        position += 4 + size
     if len(stream) - position >= 4 and at >= position + 4:
         (size,) = struct.unpack_from(">i", stream, position)
         assert refused == (not 0 <= size <= MAX_FRAME_BYTES), (refused, size)
         assert refused or len(stream) - position - 4 < size
     assert refused or receiver.buffered_bytes == len(stream) - position
     return None
+
+
+def _receive(receiver: Receiver, data: bytes) -> int:
+    """Let a receiver take as much of `data` as it has room for; return how much that was."""
+    with memoryview(receiver) as room:
+        count = min(len(room), len(data))
+        room[:count] = data[:count]
+    receiver.received(count)
+    return count
 
 
 # ---- requests ----
@@ -153,6 +174,110 @@ def messages(data: bytes) -> Verdict:
     again = request_class.decode(encoded, version)
     assert again == message or "nan" in repr(message), message
     return number
+
+
+def answers(data: bytes) -> Verdict:
+    """Every answer of every version, as a client reads it from a broker: what is accepted encodes, and decodes to itself."""
+    if len(data) < 2:
+        return None
+    versions = _answer_versions()
+    number = (data[0] << 8 | data[1]) % len(versions)
+    version, answer_class = versions[number]
+    try:
+        message = answer_class.decode(memoryview(data)[2:], version)
+    except DecodeError as error:
+        return number * 7919 + _refusal(error)
+    again = answer_class.decode(message.encode(version), version)
+    assert again == message or "nan" in repr(message), message
+    return number
+
+
+@cache
+def _answer_versions() -> list[tuple[int, Any]]:
+    return [(version, api.response_class) for api in APIS.values() for version in range(api.min_version, api.max_version + 1)]
+
+
+# ---- runs of Produce requests ----
+
+MOST_RUN_BYTES = 1 << 16
+RUN_LIMITS = ((1 << 30, 1 << 40, 1 << 40, 1 << 60), (200, 400, 5, 5))
+
+
+def produce_runs(data: bytes) -> Verdict:
+    """Requests that wait side by side: what is taken as a run is what the ordinary way, one by one, makes of the same bytes."""
+    if len(data) < 3:
+        return None
+    flags, version, stream = data[0], 3 + data[1] % 11, data[2:]
+    if flags & 1:
+        stream = _wrapped(version, stream)
+    receiver, ordinary = Receiver(MOST_RUN_BYTES), Receiver(MOST_RUN_BYTES)
+    for one in (receiver, ordinary):
+        at = 0
+        while at < len(stream):
+            at += _receive(one, stream[at:])
+    run = _core.peek_produce_run(receiver, 1 + (flags >> 2) % 8)
+    if run is None:
+        return None
+    read, correlation_ids = [], []
+    for _ in range(run.count):
+        frame = ordinary.next_frame()
+        assert frame is not None
+        key, of_version, correlation_id, client_id, position = _core.request_header(frame)
+        transactional_id, acks, timeout_ms, [(topic, index, records)] = _core.parse_produce(frame, position, of_version)
+        assert (key, of_version, client_id, transactional_id) == (0, run.version, run.client_id, None)
+        assert (acks, timeout_ms, topic, index) == (run.acks, run.timeout_ms, run.topic, run.partition)
+        assert records is not None
+        read.append(bytes(records))
+        correlation_ids.append(correlation_id)
+    assert run.records_bytes == sum(map(len, read))
+    found = run.scan(*RUN_LIMITS[flags >> 1 & 1])
+    assert len(found) == run.count <= len(read)
+    if not found:
+        return None
+    for batch, records_bytes in zip(found, read, strict=False):
+        (again,) = _core.scan(records_bytes)
+        assert bytes(again) == bytes(batch) == records_bytes
+    end = run.assign(100, 7)
+    assert end == 100 + sum(batch.count for batch in found)
+    _core.take_produce_run(receiver, run)
+    expected = [
+        _core.produce_response(run.version, correlation_id, [(run.topic, run.partition, 0, batch.base_offset, -1, 3, None)], 0)
+        for batch, correlation_id in zip(found, correlation_ids, strict=False)
+    ]
+    assert run.responses(0, 3, None, 0) == b"".join(expected)
+    return 1 + len(found)
+
+
+def _wrapped(version: int, data: bytes) -> bytes:
+    """Make pieces of `data`, each after its size, the batches of whole requests."""
+    frames_, at = bytearray(), 0
+    head, tail = _around_records(version)
+    while at < len(data) and len(frames_) < MOST_RUN_BYTES:
+        records = data[at + 1 : at + 1 + BATCH_OVERHEAD_BYTES + data[at] % 64]
+        at += 1 + BATCH_OVERHEAD_BYTES + data[at] % 64
+        if len(records) >= BATCH_OVERHEAD_BYTES:
+            records = bytes(mended(records))
+        size = _varint(len(records) + 1) if APIS[0].is_flexible(version) else struct.pack(">i", len(records))
+        frames_ += struct.pack(">i", len(head) + len(size) + len(records) + len(tail)) + head + size + records + tail
+    return bytes(frames_)
+
+
+def _varint(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128, value >> 7])
+
+
+@cache
+def _around_records(version: int) -> tuple[bytes, bytes]:
+    """Return what stands before the size of the records of a request for one partition, and behind the records."""
+    message = APIS[0].request_class()
+    marked = b"\xa5" * 20
+    topic = message.TopicProduceData(partition_data=[message.PartitionProduceData(index=1, records=marked)])
+    if version < 13:
+        topic.name = "t"
+    message.topic_data, message.acks = [topic], 1
+    whole = bytes(encode_request(message, version, 7, "me"))[4:]
+    head, _, tail = whole.partition(marked)
+    return head[: -1 if APIS[0].is_flexible(version) else -4], tail
 
 
 # ---- batches ----
@@ -373,6 +498,36 @@ def small_files(data: bytes) -> Verdict:
     return kind
 
 
+# ---- what consumer groups store and their members say ----
+
+
+def group_records(data: bytes) -> Verdict:
+    """Keys and values of `__consumer_offsets`, which Kafka may have written, and members' subscriptions."""
+    if not data:
+        return None
+    if data[0] == 255:
+        topics = subscribed_topics(data[1:])
+        return 10 + min(data[2] if len(data) > 2 else 9, 9) * 5 + (0 if topics is None else 1 + min(len(topics), 3))
+    key, value = data[2 : 2 + data[1 % len(data)] % 64], data[2 + data[1 % len(data)] % 64 :]
+    try:
+        read = read_record(key, None if data[0] & 1 else value)
+    except CorruptRecord as error:
+        return _refusal(error)
+    if isinstance(read, GroupRecord):
+        written = group_record(read.group_id, read.snapshot, read.state_timestamp_ms)
+    elif read is not None:
+        written = offset_record(*read)
+    else:
+        return 3
+    verdict = 100 + 64 * key[1] + 8 * min(value[1] if len(value) > 1 else 7, 7) + min(len(value) // 32, 7)
+    again = read_record(*written)
+    assert again is not None
+    assert again[:2] == read[:2]
+    if isinstance(read, GroupRecord) or read.offset is None or read.offset.expire_timestamp_ms == NO_EXPIRY:
+        assert again == read
+    return verdict
+
+
 # ---- the coordinator ----
 
 LEAST_ZNODE_BYTES = 72
@@ -400,6 +555,31 @@ def _frame(data: bytes) -> None:
     journal.has_witness(data, 0)
 
 
+ZNODES: list[Callable[[bytes], Any]] = [
+    lambda data: layout.decode_broker(1, 1, data),
+    lambda data: layout.decode_topic("t", data),
+    lambda data: layout.decode_state("t", 0, (1,), data, 0, 0),
+    layout.decode_controller,
+    layout.decode_controller_epoch,
+    lambda data: layout.decode_config(layout.topic_entity("t"), data),
+    lambda data: layout.decode_config_change("/config/changes/config_change_1", data),
+    layout.decode_cluster_id,
+    layout.decode_producer_ids,
+]
+
+
+def znodes(data: bytes) -> Verdict:
+    """What brokers read from the coordinator, and anybody may have written there."""
+    if not data:
+        return None
+    kind = data[0] % len(ZNODES)
+    try:
+        read = ZNODES[kind](data[1:])
+    except layout.BadZnode as error:
+        return kind * 7919 + _refusal(error)
+    return kind * 7919 + len(str(read)).bit_length()
+
+
 JUTE: list[Callable[[bytes], Any]] = [_transaction, _znodes, _frame]
 
 
@@ -422,27 +602,27 @@ class Target(NamedTuple):
     """One target, its bound on memory, and its share of the executions."""
 
     run: Callable[[bytes], Verdict]
-    bytes_per_byte: int = 4
-    fixed_bytes: int = OBJECTS_FIXED_BYTES
+    bytes_per_byte: int = BYTES_STAY_BYTES
+    fixed_bytes: int = FIXED_BYTES
     longest: int = 1024
     share: int = 1
 
 
-OBJECT_BYTES_PER_BYTE = 200
-"""Bytes that become objects: an element of some bytes on the wire is an object of Python's, and a request has at most a
-million."""
-
 TARGETS: dict[str, Target] = {
-    "frames": Target(frames, share=3),
-    "hot_requests": Target(hot_requests, OBJECT_BYTES_PER_BYTE, share=3),
-    "messages": Target(messages, OBJECT_BYTES_PER_BYTE, 4 * MIB),
-    "batches": Target(batches, 8, share=3),
+    "frames": Target(frames, share=2),
+    "hot_requests": Target(hot_requests, 48, share=3),
+    "messages": Target(messages, 160, share=3),
+    "answers": Target(answers, 160, share=2),
+    "produce_runs": Target(produce_runs, 2 * BYTES_STAY_BYTES, share=3),
+    "batches": Target(batches, share=3),
     "record_bytes": Target(record_bytes, 64, share=2),
-    "decompression": Target(decompression, 8, 4 * MAX_DECOMPRESSED_BYTES + OBJECTS_FIXED_BYTES),
-    "indexes": Target(indexes, 64),
-    "segments": Target(segments, 16, 2 * MIB),
-    "small_files": Target(small_files, 64, 256 * KIB),
-    "jute": Target(jute, 64),
+    "decompression": Target(decompression, fixed_bytes=2 * MAX_DECOMPRESSED_BYTES + FIXED_BYTES),
+    "indexes": Target(indexes, 32, 64 * KIB),
+    "segments": Target(segments, 2 * BYTES_STAY_BYTES, 320 * KIB),
+    "small_files": Target(small_files, 96, share=2),
+    "group_records": Target(group_records, 48),
+    "znodes": Target(znodes, 64),
+    "jute": Target(jute, 64, share=2),
 }
 
 
@@ -485,6 +665,53 @@ def seeds(name: str) -> Iterator[bytes]:
             except ValueError:
                 continue
             yield number.to_bytes(2, "big") + (b"\0" if APIS[key].is_flexible(version) else b"") + body
+    elif name == "answers":
+        for number, (version, answer_class) in enumerate(_answer_versions()):
+            with suppress(ValueError):
+                yield number.to_bytes(2, "big") + answer_class().encode(version)
+    elif name == "produce_runs":
+        for version in range(11):
+            head, tail = _around_records(3 + version)
+            size = _varint(len(plain) + 1) if APIS[0].is_flexible(3 + version) else struct.pack(">i", len(plain))
+            whole = struct.pack(">i", len(head) + len(size) + len(plain) + len(tail)) + head + size + plain + tail
+            yield bytes([0x10, version]) + whole + whole
+            pieces = b"".join(bytes([(len(one) - BATCH_OVERHEAD_BYTES) % 64]) + one for one in (_batch(1), _batch(2)))
+            yield bytes([0x11 + 2 * (version % 2), version]) + pieces
+    elif name == "group_records":
+        offset = CommittedOffset(5, 1, "note", 1000, NO_EXPIRY)
+        member = MemberSnapshot("m", None, "c", "h", 1000, 2000, b"s", b"a")
+        snapshot = GroupSnapshot("consumer", 3, "range", "m", (member,))
+        for key, value in (
+            offset_record("g", "t", 0, offset),
+            offset_record("g", "t", 0, offset._replace(expire_timestamp_ms=7)),
+            group_record("g", snapshot, 5),
+            group_record("g", None),
+        ):
+            yield bytes([value is None, len(key)]) + key + (value or b"")
+        keys = [OffsetCommitKey(group="g", topic="t").encode(version) for version in (0, 1)]
+        for number, key in enumerate([*keys, GroupMetadataKey(group="g").encode(2)]):
+            value_class = OffsetCommitValue if number < len(keys) else GroupMetadataValue
+            for version in range(value_class.MIN_VERSION, value_class.MAX_VERSION + 1):
+                value = struct.pack(">h", version) + value_class().encode(version)
+                yield bytes([0, 2 + len(key)]) + struct.pack(">h", number) + key + value
+        for version in range(4):
+            yield b"\xff" + struct.pack(">h", version) + ConsumerProtocolSubscription(topics=["t", "u"]).encode(version)
+    elif name == "znodes":
+        state = Partition((1, 2), 1, 3, (1,), 4, 5, 6)
+        for kind, znode in enumerate(
+            (
+                layout.encode_broker([Endpoint("PLAINTEXT", "h", 9092, "PLAINTEXT")], 5, "r"),
+                layout.encode_topic(bytes(range(16)), [[1], [2, 1]]),
+                layout.encode_state(state),
+                layout.encode_controller(1, 5),
+                layout.encode_controller_epoch(7),
+                layout.encode_config({"retention.ms": "5"}),
+                layout.encode_config_change(layout.topic_entity("t")),
+                layout.encode_cluster_id("abc"),
+                layout.encode_producer_ids(layout.ProducerIdBlock(1, 0, 999)),
+            )
+        ):
+            yield bytes([kind]) + znode
     elif name == "batches":
         yield from (bytes([flags]) + batch for flags in (1, 13, 31) for batch in (plain, produced, plain + produced))
     elif name == "record_bytes":

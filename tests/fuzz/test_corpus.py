@@ -21,10 +21,44 @@ def test_the_corpus(name):
         targets.TARGETS[name].run(data)
 
 
+LONG_BYTES = 1 << 16
+
+
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_memory(name):
+    check_memory(name, corpus.read(name)[-40:])
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_memory_of_long_inputs(name):
+    """Where an input is long, its bound is that of each byte."""
+    seeds = list(targets.seeds(name))[:: 40 if name in ("messages", "answers") else 1]
+    check_memory(name, [(seed * (LONG_BYTES // len(seed) + 1))[:LONG_BYTES] for seed in seeds])
+
+
+def test_memory_of_many_partitions():
+    """Requests of as many partitions as so many bytes can name."""
+    dense, count = [], len(targets.HOT_VERSIONS)
+    for number in (
+        one for one in range(count) if targets.HOT_VERSIONS[one] in ((0, 3), (0, 9), (0, 13), (1, 4), (1, 9), (1, 18))
+    ):
+        key, version = targets.HOT_VERSIONS[number]
+        api = targets.APIS[key]
+        message = api.request_class()
+        if key == 0:
+            partitions = [message.PartitionProduceData(index=5000 + one) for one in range(LONG_BYTES // 16)]
+            message.topic_data = [message.TopicProduceData(partition_data=partitions)]
+        else:
+            partitions = [message.FetchPartition(partition=5000 + one, fetch_offset=1 << 40) for one in range(LONG_BYTES // 32)]
+            message.topics = [message.FetchTopic(partitions=partitions)]
+        body = (b"\0" if api.is_flexible(version) else b"") + message.encode(version)
+        alone, compared = number, number + count * -(-(128 - number) // count)
+        dense += [bytes([first]) + body for first in (alone, compared)]
+    check_memory("hot_requests", dense)
+
+
+def check_memory(name, inputs):
     target = targets.TARGETS[name]
-    inputs = corpus.read(name)[-40:]
     for data in inputs:
         target.run(data)  # what is made once is no input's
     tracemalloc.start()
