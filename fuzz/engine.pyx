@@ -19,7 +19,7 @@ cdef extern from *:
     #include <stdint.h>
     #include <Python.h>
 
-    #define VERDICTS 8192
+    #define VERDICTS 4096
     __attribute__((section("__libfuzzer_extra_counters"), used)) static uint8_t verdicts[VERDICTS];
 
     #ifdef __cplusplus

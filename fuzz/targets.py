@@ -58,10 +58,10 @@ _VERDICTS = 1 << 32
 
 
 def _refusal(error: BaseException) -> int:
-    """Return the verdict of a refusal: the lines that it went through."""
+    """Return the verdict of a refusal: the instructions of the calls that it went through; their lines take long to find."""
     verdict, trace = 0, error.__traceback__
     while trace is not None:
-        verdict = (verdict * 31 + trace.tb_lineno) % _VERDICTS
+        verdict = (verdict * 31 + trace.tb_lasti) % _VERDICTS
         trace = trace.tb_next
     return verdict
 
