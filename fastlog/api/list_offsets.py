@@ -84,7 +84,8 @@ class ListOffsetsHandler:
                     partitions.append(self._look(context, request.isolation_level, topic.name, one))
                 except KafkaError as error:
                     partitions.append(Partition(partition_index=one.partition_index, error_code=error.code))
-            topics.append(Topic(name=topic.name, partitions=partitions))
+            if partitions:  # Kafka doesn't tell of a topic of which nothing was asked
+                topics.append(Topic(name=topic.name, partitions=partitions))
         return ListOffsetsResponse(topics=topics, throttle_time_ms=context.throttle("request", 1))
 
     def _look(

@@ -122,13 +122,10 @@ cdef inline Py_ssize_t read_count(FrameReader* reader, bint compact, Py_ssize_t 
 
 
 cdef str take_text(FrameReader* reader, Py_ssize_t size):
-    """Return the next `size` bytes, which are there, as a string."""
+    """Return the next `size` bytes, which are there, as a string. What is no UTF-8 in it becomes U+FFFD, as Kafka reads it."""
     cdef const char* start = <const char*>reader.at
     reader.at += size
-    try:
-        return PyUnicode_DecodeUTF8(start, size, NULL)
-    except UnicodeDecodeError:
-        raise FrameError("a string that is not UTF-8") from None
+    return PyUnicode_DecodeUTF8(start, size, "replace")
 
 
 cdef object read_nullable_string(FrameReader* reader, bint compact):

@@ -589,7 +589,10 @@ class DecoderWriter(Source):
         self.line(f"{q} = p + {n}")
         self.bad(f"{q} > end", f"{path} goes past the end")
         if kind == "string":
-            self.line(f"{target} = " + (f"str(data[p:{q}], 'utf-8')" if self.is_view else f"data[p:{q}].decode()"))
+            self.line(
+                f"{target} = "
+                + (f"str(data[p:{q}], 'utf-8', 'replace')" if self.is_view else f"data[p:{q}].decode('utf-8', 'replace')")
+            )
         else:
             self.line(f"{target} = " + (f"bytes(data[p:{q}])" if kind == "bytes" and self.is_view else f"data[p:{q}]"))
         self.line(f"p = {q}")
@@ -658,12 +661,7 @@ DECODE_FAILURES: Final = (struct.error, IndexError, ValueError)
 
 def explain_decode_failure(message: str, version: int, position: int, error: Exception) -> DecodeError:
     """Return the DecodeError for what stopped a decoder at about `position`."""
-    if isinstance(error, struct.error | IndexError):
-        reason = "it ends early"
-    elif isinstance(error, UnicodeDecodeError):
-        reason = "a string that is not UTF-8"
-    else:
-        reason = str(error)
+    reason = "it ends early" if isinstance(error, struct.error | IndexError) else str(error)
     return DecodeError(f"{message} v{version}, byte {position}: {reason}")
 
 

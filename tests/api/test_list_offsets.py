@@ -122,3 +122,8 @@ def test_an_exception_is_told_to_every_partition(client, monkeypatch, caplog):
     monkeypatch.setattr("fastlog.api.list_offsets.ListOffsetsHandler._look", lambda *arguments: 1 / 0)
     assert [one[0] for one in ask(client, 5, ("t", 0, -1), ("t", 1, -1))] == [-1, -1]
     assert "ListOffsets version 5" in caplog.text
+
+
+def test_a_topic_of_which_nothing_is_asked_is_not_told_of(client):
+    topics = [ListOffsetsRequest.ListOffsetsTopic(name=name) for name in ("t", "nowhere")]
+    assert client.ask(ListOffsetsRequest(replica_id=-1, topics=topics), 5).topics == []

@@ -249,9 +249,8 @@ def test_request_header_of_controlled_shutdown_0_has_no_client_id():
     assert _core.request_header(Slice(frame)) == (7, 0, 9, None, 8)
 
 
-def test_client_id_that_is_no_text():
-    with pytest.raises(FrameError, match="UTF-8"):
-        _core.request_header(Slice(b"\0\0\0\3\0\0\0\1\0\1\xff"))
+def test_client_id_that_is_no_utf_8_is_read_as_kafka_reads_it():
+    assert _core.request_header(Slice(b"\0\0\0\3\0\0\0\1\0\3a\xffb"))[3] == "a\N{REPLACEMENT CHARACTER}b"
 
 
 # ---- answers ----

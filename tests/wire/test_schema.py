@@ -106,6 +106,14 @@ def test_known_tagged_field_must_have_its_size():
         FetchResponse.decode(damaged, 16)
 
 
+@pytest.mark.parametrize("version", [0, 9])
+def test_what_is_no_utf_8_is_read_as_kafka_reads_it(version):
+    data = MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name="axxb")]).encode(version)
+    for broken in (data.replace(b"xx", b"\xff\xfe"), memoryview(data.replace(b"xx", b"\xc3("))):
+        name = MetadataRequest.decode(broken, version).topics[0].name
+        assert name in ("a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b", "a\N{REPLACEMENT CHARACTER}(b")
+
+
 def test_records_are_not_copied():
     data = bytearray(
         ProduceRequest(

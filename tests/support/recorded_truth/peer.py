@@ -7,7 +7,7 @@ import struct
 import time
 from typing import Any
 
-from fastlog.wire.api import api
+from fastlog.wire.api import APIS, api
 from fastlog.wire.frames import decode_response, encode_request
 from fastlog.wire.messages.create_topics import CreateTopicsResponse
 from fastlog.wire.messages.list_offsets import ListOffsetsRequest
@@ -74,11 +74,18 @@ class Peer:
             self.close()
             return CLOSED
 
-    def send_alone(self, data: bytes) -> Any:
-        """Send bytes on a connection of their own; return the answer's frame, CLOSED, or None when nothing comes."""
+    def send_alone(self, data: bytes, key: int, version: int) -> Any:
+        """Send bytes on a connection of their own; return the answer, CLOSED, or None when nothing comes.
+
+        The answer is that of the API and version, or its frame where there is no such.
+        """
         self.close()
         try:
-            return self.send(data, may_be_silent=True)
+            answer = self.send(data, may_be_silent=True)
+            served = APIS.get(key)
+            if not isinstance(answer, bytes) or served is None or not served.min_version <= version <= served.max_version:
+                return answer
+            return decode_response(served.response_class, answer, version)[1]
         except TimeoutError:
             return None
         finally:

@@ -16,7 +16,6 @@ from fastlog import codecs
 from fastlog._core import BatchBuilder, crc32c
 from fastlog.errors import EncodeError
 from fastlog.wire.api import APIS
-from fastlog.wire.frames import encode_request
 from fastlog.wire.messages.alter_configs import AlterConfigsRequest
 from fastlog.wire.messages.api_versions import ApiVersionsRequest
 from fastlog.wire.messages.create_partitions import CreatePartitionsRequest
@@ -37,6 +36,7 @@ from fastlog.wire.messages.metadata import MetadataRequest
 from fastlog.wire.messages.offset_for_leader_epoch import OffsetForLeaderEpochRequest
 from fastlog.wire.messages.produce import ProduceRequest
 from recorded_truth.answers import SCRIPTED_PRODUCER_IDS
+from recorded_truth.damaged import damaged
 from recorded_truth.peer import Peer
 
 T0 = 1_700_000_000_000
@@ -47,6 +47,8 @@ NEWEST_ALTER_CONFIGS = 2
 MOST_ATTEMPTS = 300
 FIRST_VERSION_WITH_IDS = 13
 """Of Produce and Fetch."""
+NOT_COMPARED = {(35, "negative topics"), (37, "negative topics.assignments")}
+"""Requests that are damaged so that they ask for the sizes of all logs, and for what a broker of Kafka may have no time for."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ class Step:
             self.before(peer)
         request = self.build(peer)
         if self.raw:
-            answer = peer.send_alone(request)
+            answer = peer.send_alone(request, self.key, self.version)
         else:
             answer = peer.ask(request, self.version, answers=self.answers, may_be_silent=self.may_be_silent)
         if self.remember is not None:
@@ -229,14 +231,10 @@ def produce(version: int, topic: str, partitions: list[tuple[int, Any]], acks: i
 
     def build(peer: Peer) -> ProduceRequest:
         by_id = version >= FIRST_VERSION_WITH_IDS
-        named = {"topic_id": peer.ids.get(topic, NOWHERE)} if by_id else {"name": topic}
+        named = {"topic_id": peer.ids.get(topic, NOWHERE) if topic else bytes(16)} if by_id else {"name": topic}
         data = [ProduceRequest.PartitionProduceData(index=index, records=records) for index, records in partitions]
-        return ProduceRequest(
-            acks=acks,
-            timeout_ms=10_000,
-            topic_data=[ProduceRequest.TopicProduceData(partition_data=data, **named)],
-            **fields,
-        )
+        more = {"acks": acks, "timeout_ms": 10_000, **fields}
+        return ProduceRequest(topic_data=[ProduceRequest.TopicProduceData(partition_data=data, **named)], **more)
 
     return build
 
@@ -285,6 +283,11 @@ def _produce(key: int, version: int) -> Iterator[Case]:
     yield Case("a negative partition", produce(version, topic, [(-1, good)]))
     yield Case("an unknown topic", produce(version, "nope", [(0, good)]))
     yield said("no topics", ProduceRequest(acks=-1, timeout_ms=1000))
+    yield Case("no partitions", produce(version, topic, []))
+    yield Case("a topic without a name", produce(version, "", [(0, good)]))
+    yield Case("a bad name", produce(version, "a b", [(0, good)]))
+    yield case("no time", good, timeout_ms=0)
+    yield case("a negative time", good, timeout_ms=-1)
     yield case("acks=2", good, acks=2)
     yield case("acks=-2", good, acks=-2)
     if version == OLD_PRODUCE_VERSION:
@@ -339,12 +342,21 @@ def _produce(key: int, version: int) -> Iterator[Case]:
 # ---- Fetch -------------------------------------------------------------------------------------------------------------------
 
 
-def fetch(version: int, topic: str, partitions: list[dict[str, Any]], session: tuple[int, int] = (0, -1), **fields: Any) -> Any:
-    """Return what builds a Fetch request for one topic."""
+def fetch(
+    version: int,
+    topic: str,
+    partitions: list[dict[str, Any]],
+    session: tuple[int, int] = (0, -1),
+    *,
+    topics: bool = False,
+    forgotten: bool = False,
+    **fields: Any,
+) -> Any:
+    """Return what builds a Fetch request for one topic, which is named also without partitions where `topics`."""
 
     def build(peer: Peer) -> FetchRequest:
         by_id = version >= FIRST_VERSION_WITH_IDS
-        named = {"topic_id": peer.ids.get(topic, NOWHERE)} if by_id else {"topic": topic}
+        named = {"topic_id": peer.ids.get(topic, NOWHERE) if topic else bytes(16)} if by_id else {"topic": topic}
         asked = [FetchRequest.FetchPartition(**{"partition_max_bytes": 1 << 20, **one}) for one in partitions]
         session_id = peer.remembered["session"] if session[0] < 0 else session[0]
         return FetchRequest(
@@ -353,7 +365,8 @@ def fetch(version: int, topic: str, partitions: list[dict[str, Any]], session: t
                 "min_bytes": 0,
                 "session_id": session_id,
                 "session_epoch": session[1],
-                "topics": [FetchRequest.FetchTopic(partitions=asked, **named)] if asked else [],
+                "topics": [FetchRequest.FetchTopic(partitions=asked, **named)] if asked or topics else [],
+                "forgotten_topics_data": [FetchRequest.ForgottenTopic(partitions=[1], **named)] if forgotten else [],
                 **fields,
             }
         )
@@ -376,7 +389,18 @@ def _fetch(key: int, version: int) -> Iterator[Case]:
     yield case("a partition twice", {"partition": 0}, {"partition": 0, "fetch_offset": 3})
     yield case("unknown partitions", {"partition": 9}, {"partition": -1})
     yield case("an unknown topic", {"partition": 0}, topic="nope")
+    yield case("a topic without a name", {"partition": 0}, topic="")
+    yield case("a bad name", {"partition": 0}, topic="a b")
     yield case("nothing")
+    yield Case("no partitions", fetch(version, "read", [], topics=True))
+    yield case("another isolation", {"partition": 0}, isolation_level=7)
+    yield case(
+        "negative times and sizes", {"partition": 0, "partition_max_bytes": -1}, max_wait_ms=-1, min_bytes=-1, max_bytes=-1
+    )
+    for replica_id in (-2, 7):
+        yield case(f"as replica {replica_id}", {"partition": 0}, replica_id=replica_id)
+    if version >= 7:
+        yield Case("forgotten without a session", fetch(version, "read", [{"partition": 0}], forgotten=True))
     yield case("little from each partition", {"partition": 0, "partition_max_bytes": 10})
     yield case("little in all", {"partition": 0}, max_bytes=10)
     yield case("nothing in all", {"partition": 0}, max_bytes=0)
@@ -429,7 +453,10 @@ def _list_offsets(key: int, version: int) -> Iterator[Case]:
         yield case(f"leader epoch {epoch}", ("read", 0, -1, epoch))
     yield case("as a broker", ("read", 0, -1, -1), replica_id=1)
     yield case("as a debugger", ("read", 0, -1, -1), replica_id=-2)
+    yield case("a topic without a name", ("", 0, -1, -1))
+    yield case("without time", ("read", 0, -1, -1), timeout_ms=0)
     yield case("nothing")
+    yield said("no partitions", ListOffsetsRequest(replica_id=-1, topics=[ListOffsetsRequest.ListOffsetsTopic(name="read")]))
 
 
 def _offset_for_leader_epoch(key: int, version: int) -> Iterator[Case]:
@@ -453,6 +480,7 @@ def _offset_for_leader_epoch(key: int, version: int) -> Iterator[Case]:
         yield case(f"leader epoch {current}", ("epochs", 0, 0, current))
     yield case("unknown partitions", ("epochs", 9, 0, -1), ("epochs", -1, 0, -1), ("nope", 0, 0, -1), ("a b", 0, 0, -1))
     yield case("a partition twice", ("epochs", 0, 0, -1), ("epochs", 0, 0, -1))
+    yield case("a topic without a name", ("", 0, 0, -1))
     for replica_id in (-2, -5, 1):
         yield case(f"as replica {replica_id}", ("epochs", 0, 0, -1), replica_id=replica_id)
     yield case("nothing")
@@ -528,6 +556,8 @@ def _metadata(key: int, version: int) -> Iterator[Case]:
         yield case("an unknown topic", [topic("nope"), topic("read")])
         yield case("internal topics", [topic("__consumer_offsets"), topic("__cluster_metadata")])
     yield case("bad names", [topic(""), topic("a b"), topic(".."), topic("x" * 250)])
+    if version >= 4:
+        yield case("an unknown topic that may be created", [topic("a b"), topic("")], allow_auto_topic_creation=True)
     yield case("authorised operations", [topic("read")], include_topic_authorized_operations=True)
     yield case("the cluster's operations", [], include_cluster_authorized_operations=True)
     yield case("an unknown id", [topic(None, NOWHERE)])
@@ -650,6 +680,10 @@ def _create_topics(key: int, version: int) -> Iterator[Case]:
     yield case("without time", topic(f"{new}-i"), timeout_ms=0)
     yield case("bad names", *(topic(name) for name in ("", ".", "..", "a b", "a/b", "x" * 250, "ä")))
     yield case("names of Kafka's own", topic("__cluster_metadata"))
+    yield case("names that collide", topic(f"{new}.q_r"), topic(f"{new}_q.r"), topic("read.x"), validate_only=True)
+    yield case("a name that collides", topic(f"{new}-a.b"), settle={f"{new}-a.b": 1})
+    yield case("a name that collides with one that is there", topic(f"{new}-a_b"))
+    yield case("a negative time", topic(f"{new}-s"), timeout_ms=-1)
     yield case("partition counts", *(topic(f"{new}-j{count}", count) for count in (0, -1, -2)), validate_only=True)
     yield case("replication factors", *(topic(f"{new}-k{factor}", 1, factor) for factor in (0, -1, -2, 2, 5)), validate_only=True)
     yield case("too many partitions", topic(f"{new}-l", 10_001), validate_only=True)
@@ -681,6 +715,12 @@ def _create_topics(key: int, version: int) -> Iterator[Case]:
     ):
         what = f"{name.replace('_', '.')}={value}"
         yield case(f"with {what}", topic(f"{new}-p", **{name: value}), validate_only=True)
+    twice = topic(f"{new}-t", retention_ms="5000")
+    twice.configs.append(CreateTopicsRequest.CreatableTopicConfig(name="retention.ms", value="7000"))
+    yield case("with an option twice", twice, validate_only=True)
+    nameless = topic(f"{new}-u")
+    nameless.configs.append(CreateTopicsRequest.CreatableTopicConfig(name="", value="1"))
+    yield case("with an option without a name", nameless, validate_only=True)
     yield case("nothing")
 
 
@@ -783,6 +823,12 @@ def _describe_configs(key: int, version: int) -> Iterator[Case]:
     yield case("unknown brokers", (4, "9", None), (4, "x", None), (4, "-1", None))
     yield case("unknown kinds", (3, "x", None), (0, "x", None), (99, "x", None))
     yield case("a topic twice", (2, "read", ["retention.ms"]), (2, "read", ["retention.ms"]))
+    yield case("an option twice", (2, "read", ["retention.ms", "retention.ms"]))
+    yield case("an option without a name", (2, "read", [""]))
+    yield case("a topic and a broker", (2, "read", ["retention.ms"]), (4, "1", ["num.partitions"]))
+    yield case("loggers of unknown brokers", (8, "9", None), (8, "x", None), (8, "", None))
+    yield case("options of metrics' subscriptions", (16, "nope", None))
+    yield case("options of no group", (32, "", None))
     yield case("nothing")
 
 
@@ -807,6 +853,9 @@ def _alter_configs(key: int, version: int) -> Iterator[Case]:
     yield case("unknown topics", (2, "nope", {"retention.ms": "7"}), (2, "a b", {}), (2, "", {}))
     yield case("unknown brokers", (4, "9", {"message.max.bytes": "2000000"}), (4, "x", {}))
     yield case("a read-only option of a broker", (4, "1", {"broker.id": "7"}), validate_only=True)
+    yield case("an option of all brokers", (4, "", {"message.max.bytes": "2000000"}))
+    yield case("no option of all brokers", (4, "", {}))
+    yield case("an option without a name", (2, "altered", {"": "1"}))
     yield case("nothing")
     if version == NEWEST_ALTER_CONFIGS:
         for silent in (
@@ -848,6 +897,14 @@ def _incremental_alter_configs(key: int, version: int) -> Iterator[Case]:
     yield case("unknown topics", (2, "nope", [("retention.ms", put, "7")]), (2, "a b", []), (2, "", []))
     yield case("unknown brokers", (4, "9", [("message.max.bytes", put, "2000000")]), (4, "x", []))
     yield case("a read-only option of a broker", (4, "1", [("broker.id", put, "7")]), validate_only=True)
+    yield case("an option of all brokers", (4, "", [("message.max.bytes", put, "2000000")]))
+    yield case("an option of all brokers goes", (4, "", [("message.max.bytes", drop, None)]))
+    yield case("an option of one broker for all", (4, "", [("listeners", put, "PLAINTEXT://:1")]), validate_only=True)
+    yield case("loggers", (8, "1", [("nope", put, "INFO")]), (8, "9", [("root", put, "INFO")]), validate_only=True)
+    yield case("a logger's unknown level", (8, "1", [("root", put, "LOUD")]), validate_only=True)
+    yield case("a logger's element more", (8, "1", [("root", append, "INFO")]), validate_only=True)
+    yield case("an option without a name", (2, "altered", [("", put, "1")]))
+    yield case("no options", (2, "altered", []))
     yield case("unknown kinds", (3, "x", []), (99, "x", []))
     yield case("a topic twice", (2, "altered", [("retention.ms", put, "-1")]), (2, "altered", [("segment.ms", drop, None)]))
     yield case("nothing")
@@ -892,15 +949,17 @@ def _framed(data: bytes) -> bytes:
 
 
 def _wrong_frames(key: int, name: str, least: int, most: int) -> Iterator[Step]:
-    """A version below and one above the range, and a request that ends too early."""
+    """A version below and one above the range, and in each version lengths and counts that cannot be."""
     request = APIS[key].request_class
     for version in (least - 1, most + 1):
         if version >= 0 and key != 18:
             header = key.to_bytes(2, "big") + version.to_bytes(2, "big") + (7).to_bytes(4, "big") + b"\xff\xff"
             yield _raw(f"{name} v{version} not served", key, version, _framed(header + bytes(20)))
-    whole = encode_request(request(), most, 7, "truth")[4:]
-    if len(whole) > 20:
-        yield _raw(f"{name} v{most} cut off", key, most, _framed(whole[:-1]))
+    for version in range(max(least, request.MIN_VERSION), most + 1):
+        for what, data in damaged(key, version):
+            if (key, what) in NOT_COMPARED:
+                continue
+            yield _raw(f"{name} v{version} damaged: {what}", key, version, data)
 
 
 def _no_frames() -> Iterator[Step]:
@@ -911,6 +970,11 @@ def _no_frames() -> Iterator[Step]:
     yield _raw("bytes: a size of 2 GB", -1, 0, b"\x7f\xff\xff\xff")
     yield _raw("bytes: a header that ends early", -1, 0, _framed(b"\x00\x12\x00\x00"))
     yield _raw("bytes: a client id that ends late", -1, 0, _framed(b"\x00\x12\x00\x00\x00\x00\x00\x07\x00\x50abc"))
+    yield _raw(
+        "ApiVersions v0 from a client whose id is no UTF-8", 18, 0, _framed(b"\x00\x12\x00\x00\x00\x00\x00\x07\x00\x02\xff\xfe")
+    )
+    name = b"\x00\x00\x00\x01\x00\x02\xff\xfe\x00"
+    yield _raw("Metadata v4 of a topic whose name is no UTF-8", 3, 4, _framed(b"\x00\x03\x00\x04\x00\x00\x00\x07\xff\xff" + name))
     yield _raw("bytes: HTTP", -1, 0, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     yield _raw("bytes: TLS", -1, 0, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
     yield _raw("bytes: ApiVersions v99", 18, 99, _framed(b"\x00\x12\x00\x63\x00\x00\x00\x07\xff\xff\x00"))
