@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fastlog.cli.options import bootstrap_option, parse_separator
+from fastlog.cli.options import bootstrap_option, json_option, parse_separator
 from fastlog.env.signals import stop_on_termination
 from fastlog.env.wall_time import format_wall_ms, parse_wall_ms
 from fastlog.errors import UnknownTopicOrPartition, UsageError
@@ -52,7 +52,7 @@ END: Final = "end"
 )
 @click.option("--separator", callback=parse_separator, metavar="TEXT", help=r"What stands behind a record.  [default: \n]")
 @click.option("--raw", is_flag=True, help="Values only, byte for byte, with nothing between them.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with all there is.")
+@json_option("One JSON object a line, with all there is.")
 @bootstrap_option
 def command(
     topic: str,

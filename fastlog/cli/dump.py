@@ -5,12 +5,12 @@ they are (`storage.inspection`, `coordinator.inspection`); here paths are found 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fastlog.cli.options import echo_json, json_option
 from fastlog.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ DEEPER: Final = frozenset({"record"})
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True))
 @click.option("--records", "with_records", is_flag=True, help="Print the records of each batch, with keys, values and headers.")
 @click.option("--problems", "only_problems", is_flag=True, help="Print only what is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option()
 def command(paths: tuple[str, ...], with_records: bool, only_problems: bool, as_json: bool) -> int:
     """Print what is in files or directories that hold logs, and what is wrong with them. No broker is asked, no byte is changed.
 
@@ -53,7 +53,7 @@ def command(paths: tuple[str, ...], with_records: bool, only_problems: bool, as_
             if only_problems and kind != "problem":
                 continue
             if as_json:
-                click.echo(json.dumps(_as_json(item)))
+                echo_json(_as_json(item))
                 continue
             if item["file"] != heading:
                 heading = item["file"]

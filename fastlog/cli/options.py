@@ -10,7 +10,7 @@ import click
 from fastlog.config import Setting, parse_override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
 
@@ -29,6 +29,18 @@ def bootstrap_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_envvar=True,
         help="Brokers to begin with.",
     )(command)
+
+
+def json_option(help_text: str = "One JSON object a line.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--json`, for programs that read what a command did; the command gets `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=help_text)
+
+
+def echo_json(fields: Mapping[str, Any]) -> None:
+    """Print one JSON object as a line."""
+    import json  # noqa: PLC0415
+
+    click.echo(json.dumps(fields, ensure_ascii=False))
 
 
 def _settings(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[Setting]:

@@ -10,11 +10,11 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fastlog.cli.options import bootstrap_option, parse_separator
+from fastlog.cli.options import bootstrap_option, echo_json, json_option, parse_separator
 from fastlog.codecs import NAMES
 from fastlog.env import READABLE
 from fastlog.errors import FastlogError, UsageError
@@ -42,6 +42,7 @@ PROGRESS_INTERVAL_NS: Final = 200_000_000
 @click.option("--compression", type=click.Choice(NAMES), default="none", show_default=True)
 @click.option("--linger-ms", type=click.FloatRange(min=0), default=5, show_default=True, help="A batch waits so long to fill.")
 @click.option("--batch-bytes", type=click.IntRange(1, 1 << 30), default=256 << 10, show_default=True, help="Before compression.")
+@json_option("What was delivered, and how fast, as one JSON object at the end.")
 @bootstrap_option
 def command(
     topic: str,
@@ -55,6 +56,7 @@ def command(
     compression: str,
     linger_ms: float,
     batch_bytes: int,
+    as_json: bool,
     bootstrap: str,
 ) -> None:
     r"""Send the lines of FILEs (standard input by default, or where FILE is -) to TOPIC, and wait until they are acknowledged."""
@@ -87,6 +89,8 @@ def command(
         finally:
             progress.end()
         failed = made.producer.failed_count
+        if as_json:
+            echo_json({"topic": topic, **progress.totals(), "failed": failed})
         if failed:
             delivered = made.producer.delivered_count
             raise FastlogError(f"{failed} of {failed + delivered} records were not delivered: {made.producer.last_failure}")
@@ -180,6 +184,11 @@ class Progress:
         """Leave the last word."""
         if self._is_shown:
             print(f"\r{self._line(self._clock.monotonic_ns())}\x1b[K", file=sys.stderr)
+
+    def totals(self) -> dict[str, Any]:
+        """Return how many records and bytes were delivered, in how many seconds."""
+        seconds = (self._clock.monotonic_ns() - self._began_ns) / 1e9
+        return {"records": self._producer.delivered_count, "bytes": self._producer.delivered_bytes, "seconds": round(seconds, 6)}
 
     def _line(self, now_ns: int) -> str:
         seconds = max(now_ns - self._began_ns, 1) / 1e9

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlog.cli.options import bootstrap_option, settings_option
+from fastlog.cli.options import bootstrap_option, echo_json, json_option, settings_option
 from fastlog.errors import TopicAlreadyExists, UnknownTopicOrPartition, UsageError
 
 if TYPE_CHECKING:
     from fastlog.client.admin import ConfigValue
+    from fastlog.client.blocking import Client
     from fastlog.client.cluster import Topic
     from fastlog.config import Setting
 
@@ -27,6 +27,7 @@ def command() -> None:
 @click.option("--replication-factor", type=click.IntRange(1, 32_767), metavar="N", help="Replicas of each partition.")
 @click.option("--if-not-exists", is_flag=True, help="Leave a topic that is there alone.")
 @settings_option("A topic's option, such as retention.ms=3600000; any number of times.")
+@json_option("What there is now as one JSON object, and whether it was created.")
 @bootstrap_option
 def create(
     topic: str,
@@ -34,12 +35,14 @@ def create(
     replication_factor: int | None,
     if_not_exists: bool,
     settings: list[Setting],
+    as_json: bool,
     bootstrap: str,
 ) -> None:
     """Create TOPIC."""
     from fastlog.client.admin import BROKER_DEFAULT  # noqa: PLC0415
     from fastlog.client.blocking import Client  # noqa: PLC0415
 
+    is_created = True
     with Client(bootstrap) as client:
         try:
             client.wait(
@@ -53,10 +56,13 @@ def create(
         except TopicAlreadyExists:
             if not if_not_exists:
                 raise TopicAlreadyExists(f"the topic {topic} is there already; delete it first, or use --if-not-exists") from None
+            is_created = False
+        if as_json:
+            echo_json({**_described(client, topic), "created": is_created})
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option()
 @bootstrap_option
 def list_(as_json: bool, bootstrap: str) -> None:
     """Print the names of all topics, one a line."""
@@ -64,13 +70,16 @@ def list_(as_json: bool, bootstrap: str) -> None:
 
     with Client(bootstrap) as client:
         for topic in client.wait(client.admin().topics()):
-            click.echo(json.dumps(_summary(topic)) if as_json else topic.name)
+            if as_json:
+                echo_json(_summary(topic))
+            else:
+                click.echo(topic.name)
 
 
 @command.command()
 @click.argument("topics", metavar="[TOPIC]...", nargs=-1)
 @click.option("--all", "with_defaults", is_flag=True, help="Options that the topic has not set itself too.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every option and where it comes from.")
+@json_option("One JSON object a line, with every option and where it comes from.")
 @bootstrap_option
 def describe(topics: tuple[str, ...], with_defaults: bool, as_json: bool, bootstrap: str) -> None:
     """Print options, partitions, leaders and replicas of the topics named, or of all."""
@@ -84,7 +93,7 @@ def describe(topics: tuple[str, ...], with_defaults: bool, as_json: bool, bootst
             raise UnknownTopicOrPartition(f"no such topic: {' or '.join(topics)}") from None
     for topic in described:
         if as_json:
-            click.echo(json.dumps(_as_json(topic, configs[topic.name])))
+            echo_json(_as_json(topic, configs[topic.name]))
             continue
         replicas = max(map(len, topic.replicas), default=0)
         click.echo(f"{topic.name}  id={_topic_id(topic)} partitions={len(topic.leaders)} replication_factor={replicas}")
@@ -103,8 +112,11 @@ def describe(topics: tuple[str, ...], with_defaults: bool, as_json: bool, bootst
 @settings_option("An option to set, such as retention.ms=3600000; any number of times.")
 @click.option("--delete", "deleted", metavar="NAME", multiple=True, help="An option to leave to the broker; any number of times.")
 @click.option("--partitions", type=click.IntRange(min=1), metavar="N", help="How many there shall be in all, more than now.")
+@json_option("What there is now as one JSON object.")
 @bootstrap_option
-def alter(topic: str, settings: list[Setting], deleted: tuple[str, ...], partitions: int | None, bootstrap: str) -> None:
+def alter(
+    topic: str, settings: list[Setting], deleted: tuple[str, ...], partitions: int | None, as_json: bool, bootstrap: str
+) -> None:
     """Alter options of TOPIC, or give it more partitions. Either all of it is done, or nothing."""
     configs = {setting.name: setting.text for setting in settings}
     if not configs and not deleted and partitions is None:
@@ -125,14 +137,17 @@ def alter(topic: str, settings: list[Setting], deleted: tuple[str, ...], partiti
                 client.wait(admin.alter_topic(topic, configs, list(dict.fromkeys(deleted))))
             if partitions is not None:
                 client.wait(admin.create_partitions(topic, partitions))
+            if as_json:
+                echo_json(_described(client, topic))
         except UnknownTopicOrPartition:
             raise UnknownTopicOrPartition(f"no such topic: {topic}") from None
 
 
 @command.command()
 @click.argument("topics", metavar="TOPIC...", nargs=-1, required=True)
+@json_option("One JSON object for each topic that was deleted.")
 @bootstrap_option
-def delete(topics: tuple[str, ...], bootstrap: str) -> None:
+def delete(topics: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
     """Delete topics with all their records."""
     from fastlog.client.blocking import Client  # noqa: PLC0415
 
@@ -142,6 +157,8 @@ def delete(topics: tuple[str, ...], bootstrap: str) -> None:
                 client.wait(client.admin().delete_topic(topic))
             except UnknownTopicOrPartition:
                 raise UnknownTopicOrPartition(f"no such topic: {topic}") from None
+            if as_json:
+                echo_json({"topic": topic, "deleted": True})
 
 
 def _numbers(values: tuple[int, ...]) -> str:
@@ -157,6 +174,11 @@ def _topic_id(topic: Topic) -> str:
 
 def _summary(topic: Topic) -> dict[str, Any]:
     return {"topic": topic.name, "id": _topic_id(topic), "internal": topic.is_internal, "partitions": len(topic.leaders)}
+
+
+def _described(client: Client, name: str) -> dict[str, Any]:
+    (topic,) = client.wait(client.admin().topics([name]))
+    return _as_json(topic, client.wait(client.admin().topic_configs([name]))[name])
 
 
 def _as_json(topic: Topic, configs: dict[str, ConfigValue]) -> dict[str, Any]:

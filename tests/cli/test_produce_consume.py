@@ -72,6 +72,17 @@ def test_what_the_broker_refuses_is_told_with_the_count(call, topic, file):
     assert call("consume", topic, "--exit-at-end") == (0, b"fine\n", b"")
 
 
+def test_what_was_delivered_is_told_as_json(call, topic, file):
+    code, out, err = call("produce", topic, file(b"one\ntwo\n"), "--json")
+    told = json.loads(out)
+    assert (code, err, out.count(b"\n")) == (0, b"", 1)
+    assert told.pop("seconds") > 0 and told.pop("bytes") > len(b"onetwo")
+    assert told == {"topic": topic, "records": 2, "failed": 0}
+    code, out, err = call("produce", topic, file(b"z" * 3_000_000 + b"\nfine\n"), "--partition", 0, "--json")
+    assert (code, json.loads(out)["records"], json.loads(out)["failed"]) == (1, 1, 1)
+    assert err.startswith(b"fastlog: 1 of 2 records were not delivered: ")
+
+
 def test_whole_files(call, topic, file):
     contents = {b"a": ODD, b"b": b"", b"c": bytes(range(256)) * 100}
     files = [file(content, name.decode()) for name, content in contents.items()]

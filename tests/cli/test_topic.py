@@ -84,3 +84,21 @@ def test_what_no_alteration_can_mean_is_told_before_a_broker_is_asked(call):
     ):
         code, out, err = call("topic", "alter", "any", *arguments)
         assert (code, out) == (2, b"") and says in err and err.count(b"\n") == 1, err
+
+
+def test_what_was_done_is_told_as_json(call):
+    def told(*arguments):
+        code, out, err = call(*arguments, "--json")
+        assert (code, err) == (0, b""), err
+        return [json.loads(line) for line in out.splitlines()]
+
+    (created,) = told("topic", "create", "jason", "--partitions", 2, "-o", "retention.ms=5")
+    assert (created["topic"], created["created"], len(created["partitions"])) == ("jason", True, 2)
+    assert created["options"]["retention.ms"] == {"value": "5", "source": "topic"}
+    (there,) = told("topic", "create", "jason", "--if-not-exists")
+    assert (there["id"], there["created"]) == (created["id"], False)
+    (altered,) = told("topic", "alter", "jason", "--partitions", 3, "--delete", "retention.ms")
+    assert (altered["id"], len(altered["partitions"])) == (created["id"], 3)
+    assert altered["options"]["retention.ms"]["source"] == "default"
+    assert [one["topic"] for one in told("topic", "list") if one["topic"] == "jason"] == ["jason"]
+    assert told("topic", "delete", "jason") == [{"topic": "jason", "deleted": True}]
