@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fastlog.cli.options import bootstrap_option
+from fastlog.cli.options import bootstrap_option, echo_json, json_option
 from fastlog.env.wall_time import parse_wall_ms
 from fastlog.errors import GroupIdNotFound, NonEmptyGroup, UnknownTopicOrPartition, UsageError
 
@@ -28,7 +27,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with state, type and coordinator.")
+@json_option("One JSON object a line, with state, type and coordinator.")
 @bootstrap_option
 def list_(as_json: bool, bootstrap: str) -> None:
     """Print the names of all groups, one a line."""
@@ -42,12 +41,15 @@ def list_(as_json: bool, bootstrap: str) -> None:
                 "type": group.protocol_type,
                 "coordinator": group.coordinator,
             }
-            click.echo(json.dumps(fields) if as_json else group.group_id)
+            if as_json:
+                echo_json(fields)
+            else:
+                click.echo(group.group_id)
 
 
 @command.command()
 @click.argument("groups", metavar="[GROUP]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option()
 @bootstrap_option
 def describe(groups: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
     """Print members, what they own, and how far each partition is, of the groups named, or of all."""
@@ -63,7 +65,7 @@ def describe(groups: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
             offsets = client.wait(api.offsets(name))
             described = _described(group, offsets, _ends(client, group, offsets))
             if as_json:
-                click.echo(json.dumps(described, ensure_ascii=False))
+                echo_json(described)
             else:
                 _print(described)
 
@@ -76,7 +78,7 @@ def describe(groups: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
 @click.option("--time", "time", metavar="WHEN", help="Go on at the first record of this time: ISO 8601, or ms since 1970.")
 @click.option("--shift", type=int, metavar="N", help="So many records on, or back where it is negative.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option()
 @bootstrap_option
 def reset_offsets(
     group: str,
@@ -134,15 +136,16 @@ def reset_offsets(
         for topic, partition in wanted:
             before, after = committed.get((topic, partition)), target[topic, partition]
             if as_json:
-                click.echo(json.dumps({"topic": topic, "partition": partition, "before": before, "after": after}))
+                echo_json({"topic": topic, "partition": partition, "before": before, "after": after})
             else:
                 click.echo(f"{topic}  {partition}  {'-' if before is None else before} -> {after}")
 
 
 @command.command()
 @click.argument("groups", metavar="GROUP...", nargs=-1, required=True)
+@json_option("One JSON object for each group that was deleted.")
 @bootstrap_option
-def delete(groups: tuple[str, ...], bootstrap: str) -> None:
+def delete(groups: tuple[str, ...], as_json: bool, bootstrap: str) -> None:
     """Delete groups with their offsets. Nobody may be in them."""
     from fastlog.client.blocking import Client  # noqa: PLC0415
 
@@ -154,6 +157,8 @@ def delete(groups: tuple[str, ...], bootstrap: str) -> None:
                 raise _no_such(name) from None
             except NonEmptyGroup:
                 raise NonEmptyGroup(f"the group {name} has members: stop them first") from None
+            if as_json:
+                echo_json({"group": name, "deleted": True})
 
 
 def _groups(client: Client) -> Groups:

@@ -103,7 +103,7 @@ def test_offsets_are_reset_and_groups_deleted(broker, topic):
     fastlog(broker, "group", "reset-offsets", group, topic, "--time", 0)
     assert len(fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()) == 30
     assert "no such group: ''" in fastlog(broker, "group", "describe", "", code=1)
-    fastlog(broker, "group", "delete", group)
+    assert json.loads(fastlog(broker, "group", "delete", group, "--json")) == {"group": group, "deleted": True}
     assert group not in fastlog(broker, "group", "list").split()
     assert f"no such group: {group}" in fastlog(broker, "group", "delete", group, code=1)
     assert f"no such group: {group}" in fastlog(broker, "group", "describe", group, code=1)
