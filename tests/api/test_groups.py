@@ -6,6 +6,7 @@ import pytest
 
 from fastlog import errors
 from fastlog.errors import error_class
+from fastlog.groups.loading import load_steps
 from fastlog.groups.topic import OFFSETS_TOPIC, java_hash, partition_of
 from fastlog.wire.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
 from fastlog.wire.messages.create_topics import CreateTopicsRequest
@@ -254,6 +255,74 @@ def test_a_silent_member_is_taken_out(groups):
     assert groups.broker.node.view.image.topics[OFFSETS_TOPIC]
 
 
+def test_a_static_member_that_comes_back_takes_its_place_and_fences_its_former_self(groups):
+    old, generation = groups.member(instance_id="one")
+    back = groups.join(instance_id="one")
+    new = back.member_id
+    assert (back.error_code, back.generation_id, back.skip_assignment) == (0, generation, True)
+    assert new != old
+    assert bytes(groups.sync(new, generation, instance_id="one").assignment) == b"all"
+
+    def fenced(one):
+        return {
+            groups.heartbeat(one, generation, instance_id="one"),
+            name_of(groups.sync(one, generation, instance_id="one").error_code),
+            name_of(groups.join(one, instance_id="one").error_code),
+            *groups.commit({("t", 0): 5}, one, generation, group_instance_id="one"),
+        }
+
+    assert fenced(old) == {"FENCED_INSTANCE_ID"}
+    assert groups.committed() == {}
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.heartbeat(new, generation, instance_id="one") == "NONE")
+    assert groups.heartbeat(old, generation, instance_id="one") == "FENCED_INSTANCE_ID"
+    assert groups.commit({("t", 0): 5}, new, generation, group_instance_id="one") == ["NONE"]
+    assert [(one.member_id, one.group_instance_id) for one in groups.described().members] == [(new, "one")]
+    whoever = LeaveGroupRequest.MemberIdentity(member_id="", group_instance_id="one")
+    left = groups.ask(LeaveGroupRequest(group_id="g", members=[whoever]), 5)
+    assert [(one.group_instance_id, one.error_code) for one in left.members] == [("one", 0)]
+    assert groups.described().group_state == "Empty"
+
+
+def test_a_static_member_is_waited_for_until_its_session_ends(groups):
+    clock = groups.broker.node.environment.clock
+    groups.member(instance_id="one", session_timeout_ms=30_000)
+    began_ms = clock.wall_ms()
+    groups.broker.run_until(lambda: groups.described().group_state == "Empty")
+    assert 29_000 <= clock.wall_ms() - began_ms <= 31_000
+
+
+def test_a_group_is_as_large_as_the_broker_allows(new_groups):
+    groups = new_groups(group_max_size="1")
+    me, generation = groups.member()
+    assert name_of(groups.join().error_code) == "GROUP_MAX_SIZE_REACHED"
+    assert groups.heartbeat(me, generation) == "NONE"
+    assert groups.member("another")[1] == 1
+
+
+def test_sessions_are_as_long_as_the_broker_allows(new_groups):
+    groups = new_groups(group_min_session_timeout_ms="100", group_max_session_timeout_ms="200")
+    for session_timeout_ms in (99, 201):
+        assert name_of(groups.join(session_timeout_ms=session_timeout_ms).error_code) == "INVALID_SESSION_TIMEOUT"
+    clock = groups.broker.node.environment.clock
+    groups.member(session_timeout_ms=100)
+    began_ms = clock.wall_ms()
+    groups.broker.run_until(lambda: groups.described().group_state == "Empty")
+    assert clock.wall_ms() - began_ms < 1_000
+
+
+@pytest.mark.parametrize("delay_ms", [0, 1_000])
+def test_the_first_rebalance_of_a_group_waits_for_more_members(new_groups, delay_ms):
+    groups = new_groups(group_initial_rebalance_delay_ms=str(delay_ms))
+    clock = groups.broker.node.environment.clock
+    began_ms = clock.wall_ms()
+    me, _ = groups.member()
+    taken_ms = clock.wall_ms() - began_ms
+    assert delay_ms <= taken_ms < delay_ms + 500
+    groups.join(me)
+    assert clock.wall_ms() - began_ms - taken_ms < 500, "later ones don't"
+
+
 @pytest.mark.parametrize(
     ("ask", "expected"),
     [
@@ -361,6 +430,30 @@ def test_offsets_of_a_deleted_topic_go(groups):
     assert groups.committed() == {("t", 0): 5}
     groups.broker.restart("kill")
     groups.broker.run_until(lambda: groups.committed() == {("t", 0): 5})
+
+
+def test_what_goes_is_taken_back_in_the_log(new_groups):
+    groups = new_groups(offsets_retention_minutes="1", offsets_retention_check_interval_ms="7000")
+    groups.topic("u")
+    groups.commit({("t", 0): 1, ("t", 1): 1}, group="deleted")
+    me, generation = groups.member("of members")
+    groups.commit({("t", 0): 2, ("u", 0): 2}, me, generation, "of members")
+    groups.commit({("t", 2): 3}, group="expired", version=4, retention_time_ms=10_000)
+    groups.delete("deleted")
+    groups.ask(DeleteTopicsRequest(topics=[DeleteTopicsRequest.DeleteTopicState(name="u")], timeout_ms=5_000), 6)
+    groups.broker.run_until(lambda: groups.committed("expired") == {})
+    stands = {}
+    for index in range(4):
+        log = groups.broker.node.partitions.get(OFFSETS_TOPIC, index).log
+        for _ in load_steps(log, lambda record: stands.update({record[:-1] if len(record) == 4 else record[:1]: record})):
+            pass
+    taken_back = {key for key, record in stands.items() if record[len(key)] is None}
+    assert taken_back == {
+        *[("deleted", "t", 0), ("deleted", "t", 1), ("deleted",)],
+        ("of members", "u", 0),
+        *[("expired", "t", 2), ("expired",)],
+    }
+    assert stands.keys() - taken_back == {("of members",), ("of members", "t", 0)}
 
 
 def test_offsets_are_deleted_unless_they_are_in_use(groups):

@@ -10,6 +10,8 @@ import pytest
 from kazoo.client import KazooClient
 
 from fastlog.cli.main import run
+from fastlog.client.blocking import Client
+from fastlog.wire.messages.describe_configs import DescribeConfigsRequest, DescribeConfigsResponse
 
 
 def refused(program, *arguments):
@@ -34,6 +36,18 @@ def test_the_line_says_where_clients_go_and_sigterm_stops_it_cleanly(up, tmp_pat
     assert not (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
     assert started.end(signal.SIGTERM) == 0
     assert (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
+
+
+def test_groups_begin_at_once(up, tmp_path):
+    started = up("--data", tmp_path)
+    wanted = DescribeConfigsRequest.DescribeConfigsResource(
+        resource_type=4, resource_name="1", configuration_keys=["group.initial.rebalance.delay.ms"]
+    )
+    with Client(started.bootstrap) as client:
+        asked = client.cluster.call_any(lambda: DescribeConfigsRequest(resources=[wanted]), DescribeConfigsResponse)
+        [[option]] = [one.configs for one in client.wait(asked).results]
+    assert option.value == "0"
+    assert started.end() == 0
 
 
 @pytest.mark.slow
