@@ -5,7 +5,7 @@ usage: PYTHONPATH=. python bench/groups/run.py [--rounds N] [--seconds S] [--kaf
 Both keep groups in a `__consumer_offsets` of 16 partitions with one replica, and begin a first rebalance without delay. All
 members are raw connections of this one process, so that no client's speed decides:
 
-* N join: from the first request on new connections until every member has its assignment in one generation of N;
+* N join, each with the id that it was given before: until every member has its assignment in one generation of N;
 * one more joins, one leaves: from that request until all who stay have their assignment in the generation that follows. The
   others learn of it by their next heartbeat, which they send at once, where a client would wait for seconds;
 * commits: of one partition each, a group for each connection, with one or 16 requests in flight on it.
@@ -91,7 +91,7 @@ class Member:
         self.connection = connect(group.port)
         self._held = bytearray()
         self._joined = -1
-        self._answered: Callable[[bytes], None] = self._on_join
+        self._answered: Callable[[bytes], None] = self._on_id
 
     def _send(self, frame: bytes, answered: Callable[[bytes], None]) -> None:
         self._answered = answered
@@ -100,6 +100,18 @@ class Member:
     def receive(self) -> None:
         for frame in frames_of(self.connection, self._held):
             self._answered(frame)
+
+    def introduce(self) -> None:
+        """Ask for a member id, by a join without one (KIP-394)."""
+        self.join()
+        self._answered = self._on_id
+
+    def _on_id(self, frame: bytes) -> None:
+        _, at = text_at(frame, ERROR_AT + 6)
+        _, at = text_at(frame, at)
+        self.member_id, _ = text_at(frame, at)
+        if struct.unpack_from(">h", frame, ERROR_AT)[0] != MemberIdRequired.code:
+            raise SystemExit("a member was let in without an id")
 
     def join(self) -> None:
         self.generation = -1
@@ -117,11 +129,7 @@ class Member:
     def _on_join(self, frame: bytes) -> None:
         error, self._joined = struct.unpack_from(">hi", frame, ERROR_AT)
         _, at = text_at(frame, ERROR_AT + 6)
-        leader, at = text_at(frame, at)
-        self.member_id, _ = text_at(frame, at)
-        if error == MemberIdRequired.code:
-            self.join()
-            return
+        leader, _ = text_at(frame, at)
         check(error, "JoinGroup")
         assignments = []
         if leader == self.member_id:
@@ -191,9 +199,9 @@ class Group:
         generations = {member.generation for member in self.members}
         return len(generations) == 1 and self.sizes.get(generations.pop()) == self.target
 
-    def until_stable(self) -> None:
+    def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.perf_counter() + STEP_TIMEOUT_S
-        while not self.is_stable():
+        while not condition():
             for key, _ in self.selector.select(1):
                 key.data.receive()
             if time.perf_counter() > deadline:
@@ -204,12 +212,15 @@ class Group:
         fresh = [self.add() for _ in range(count)]
         self.target += count
         stable = self.members[:-count]
+        for member in fresh:
+            member.introduce()
+        self.until(lambda: all(member.member_id for member in fresh))
         began = time.perf_counter()
         for member in fresh:
             member.join()
         for member in stable:
             member.heartbeat()
-        self.until_stable()
+        self.until(self.is_stable)
         return time.perf_counter() - began
 
     def leave(self) -> float:
@@ -221,7 +232,7 @@ class Group:
         gone.receive()
         for member in self.members:
             member.heartbeat()
-        self.until_stable()
+        self.until(self.is_stable)
         taken_s = time.perf_counter() - began
         self.selector.unregister(gone.connection)
         gone.connection.close()

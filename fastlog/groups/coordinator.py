@@ -70,7 +70,7 @@ class GroupOptions(NamedTuple):
 class Group:
     """A group: its members, its offsets, and since when it stands as it does (wall time)."""
 
-    __slots__ = ("_state", "appends", "classic", "group_id", "offsets", "state_timestamp_ms", "timer")
+    __slots__ = ("_state", "appends", "classic", "group_id", "offsets", "state_timestamp_ms", "timer", "timer_ms")
 
     def __init__(self, group_id: str, classic: ClassicGroup, state_timestamp_ms: int) -> None:
         self.group_id = group_id
@@ -80,6 +80,8 @@ class Group:
         self.appends = 0
         """Appends under way for it: it stays until they are settled."""
         self.timer: Timer | None = None
+        self.timer_ms = NEVER_MS
+        """When the timer is due, by the machine's own time."""
         self._state = classic.state
 
     @property
@@ -330,19 +332,16 @@ class GroupCoordinator:
 
     def _set_timer(self, shard: Shard, group: Group) -> None:
         wake_ms = group.classic.wake_ms
-        timer = group.timer
-        if wake_ms == NEVER_MS:
-            return  # a timer that is set finds nothing to do
-        wake_ns = wake_ms * NANOSECONDS_PER_MILLISECOND
-        if timer is not None and not timer.cancelled:
-            if timer.deadline_ns <= wake_ns:
-                return
-            timer.cancel()
-        delay_ms = max(0, wake_ms - self._now_ms())
-        group.timer = self._reactor.call_later(delay_ms, self._tick, shard, group)
+        if wake_ms >= group.timer_ms:
+            return  # the timer that is set comes early enough, or there is nothing to wait for
+        if group.timer is not None:
+            group.timer.cancel()
+        group.timer_ms = wake_ms
+        group.timer = self._reactor.call_later(max(0, wake_ms - self._now_ms()), self._tick, shard, group)
 
     def _tick(self, shard: Shard, group: Group) -> None:
         group.timer = None
+        group.timer_ms = NEVER_MS
         if shard.is_closed:
             return
         group.classic.tick(self._now_ms())

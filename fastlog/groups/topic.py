@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastlog.errors import CoordinatorNotAvailable, TopicAlreadyExists
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from fastlog.metadata.view import ClusterView
 
 OFFSETS_TOPIC: Final = "__consumer_offsets"
+_UTF_16: Final = f"utf-16-{sys.byteorder[0]}e"
 
 
 def java_hash(text: str) -> int:
     """Return Java's `String.hashCode` of a text, as a signed int of 32 bits."""
-    units = text.encode("utf-16-be", "surrogatepass")
     value = 0
-    for high, low in zip(units[::2], units[1::2], strict=True):
-        value = (31 * value + (high << 8 | low)) & 0xFFFF_FFFF
+    for unit in memoryview(text.encode(_UTF_16, "surrogatepass")).cast("H"):
+        value = (31 * value + unit) & 0xFFFF_FFFF
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
