@@ -305,17 +305,19 @@ def jars_of_3_9() -> list[pathlib.Path]:
 
 
 class Java:
-    """Kafka's own programs, from the jars that `make conformance` fetched."""
+    """Kafka's own programs, from the jars that `make conformance` fetched, and those of `java/` compiled against them."""
 
-    def __init__(self, jars: pathlib.Path, classes: pathlib.Path) -> None:
-        self.jars = jars
-        self.classes = classes
-        sources = [str(source) for source in sorted((HERE / "java").glob("*.java"))]
-        subprocess.run(["javac", "-cp", f"{jars}/*", "-d", str(classes), *sources], check=True)
+    def __init__(self, jars: pathlib.Path, classes: pathlib.Path | None = None) -> None:
+        self.class_path = [f"{jars}/*"]
+        if classes is not None:
+            sources = [str(source) for source in sorted((HERE / "java").glob("*.java"))]
+            subprocess.run(["javac", "-cp", f"{jars}/*", "-d", str(classes), *sources], check=True)
+            self.class_path.insert(0, str(classes))
 
     def command(self, main: str, *arguments: object, first_jars: Sequence[pathlib.Path] = ()) -> list[str]:
-        class_path = ":".join([*map(str, first_jars), str(self.classes), f"{self.jars}/*"])
-        return ["java", "-Xmx512m", "-cp", class_path, main, *map(str, arguments)]
+        class_path = ":".join([*map(str, first_jars), *self.class_path])
+        # They end before the second compiler's work would pay.
+        return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", class_path, main, *map(str, arguments)]
 
     def run(
         self, main: str, *arguments: object, first_jars: Sequence[pathlib.Path] = (), **options: object
@@ -345,6 +347,20 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
     jars = kafka_jars()
     assert list(jars.glob("kafka-clients-*.jar")), f"no Kafka jars in {jars}: run `make conformance`"
     return Java(jars, tmp_path_factory.mktemp("classes"))
+
+
+@pytest.fixture(scope="session")
+def kafka_zk_jars() -> pathlib.Path:
+    """Return the directory of the jars of Kafka 3.9, the last one that runs on a ZooKeeper."""
+    jars = pathlib.Path(os.environ.get("KAFKA_ZK_JARS", CACHE / "kafka-zk-jars"))
+    assert list(jars.glob("zookeeper-3*.jar")), f"no Kafka with ZooKeeper in {jars}: run `make conformance`"
+    return jars
+
+
+@pytest.fixture(params=["4", "3.9"])
+def either_java(request: pytest.FixtureRequest, java: Java, kafka_zk_jars: pathlib.Path) -> Java:
+    """Return Kafka's programs of version 4, then those of 3.9 (without what `java/` has)."""
+    return java if request.param == "4" else Java(kafka_zk_jars)
 
 
 @pytest.fixture

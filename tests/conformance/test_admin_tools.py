@@ -1,4 +1,5 @@
-"""Kafka's own command line tools at work on fastlog: topics grow, records go, directories and offsets are told."""
+"""Kafka's own command line tools, of its versions 4 and 3.9, at work on fastlog: topics grow, records come and go, directories
+and offsets are told."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ RECORDS = 3_000
 
 
 @pytest.fixture
-def tool(broker, java):
-    """Run one of Kafka's tools on the broker and return what it prints."""
+def tool(broker, either_java):
+    """Run one of Kafka's tools, of either version, on the broker and return what it prints."""
 
     def run(name, *arguments):
-        return java.run(f"{TOOLS}.{name}", "--bootstrap-server", broker.bootstrap, *arguments).stdout
+        return either_java.run(f"{TOOLS}.{name}", "--bootstrap-server", broker.bootstrap, *arguments).stdout
 
     return run
 
@@ -29,13 +30,17 @@ def offsets(tool, time):
     return {int(partition): int(offset) for partition, offset in (line.split(":")[1:] for line in lines)}
 
 
-def test_a_topic_through_kafkas_tools(broker, java, tool, tmp_path):
+def test_a_topic_through_kafkas_tools(broker, either_java, tool, tmp_path):
     tool("TopicCommand", "--create", "--topic", "t", "--partitions", 2, "--replication-factor", 1)
     properties = [f"bootstrap.servers={broker.bootstrap}"]
     produce = ["--topic", "t", "--num-records", RECORDS, "--record-size", 100, "--throughput", -1]
-    java.run(f"{TOOLS}.ProducerPerformance", *produce, "--command-property", *properties)
+    # Version 3.9 has the option by this name alone.
+    either_java.run(f"{TOOLS}.ProducerPerformance", *produce, "--producer-props", *properties)
     ends = offsets(tool, "latest")
     assert sum(ends.values()) == RECORDS and len(ends) == 2
+    # As a group's only member; here too version 3.9 has the option by its old name alone.
+    consumed = tool("ConsumerPerformance", "--topic", "t", "--messages", RECORDS, "--timeout", 60_000)
+    assert int(consumed.strip().splitlines()[-1].split(", ")[4]) == RECORDS, consumed
 
     tool("TopicCommand", "--alter", "--topic", "t", "--partitions", 5)
     described = tool("TopicCommand", "--describe", "--topic", "t")
@@ -65,4 +70,49 @@ def test_a_topic_through_kafkas_tools(broker, java, tool, tmp_path):
     assert sizes == on_disk
 
     tool("TopicCommand", "--delete", "--topic", "t")
-    assert tool("TopicCommand", "--list").split() == []
+    assert tool("TopicCommand", "--list", "--exclude-internal").split() == []
+
+
+def said(printed):
+    """Return what a verifiable tool says, an object a line, by its name."""
+    events = {}
+    for line in printed.splitlines():
+        event = json.loads(line)
+        events.setdefault(event["name"], []).append(event)
+    return events
+
+
+def test_the_verifiable_producer_and_consumer(tool):
+    """What the producer was acknowledged, and nothing else, is what the consumers of one group read, one after the other."""
+    tool("TopicCommand", "--create", "--topic", "t", "--partitions", 3, "--replication-factor", 1)
+    seen = dict.fromkeys(range(3), 0)
+    for value_prefix in (1, 2):
+        produced = said(
+            tool(
+                "VerifiableProducer",
+                *("--topic", "t", "--max-messages", RECORDS, "--acks", -1),
+                *("--repeating-keys", 50, "--value-prefix", value_prefix),
+            )
+        )
+        (summary,) = produced["tool_data"]
+        assert (summary["sent"], summary["acked"]) == (RECORDS, RECORDS)
+        assert "producer_send_error" not in produced
+        acknowledged = {
+            (one["partition"], one["offset"]): (one["key"], one["value"]) for one in produced["producer_send_success"]
+        }
+        assert {value for _, value in acknowledged.values()} == {f"{value_prefix}.{number}" for number in range(RECORDS)}
+        of_key = {key: {where for (where, _), (its, _) in acknowledged.items() if its == key} for key, _ in acknowledged.values()}
+        assert len(of_key) == 50 and all(len(places) == 1 for places in of_key.values()), "a key has one partition"
+
+        consumed = said(tool("VerifiableConsumer", "--topic", "t", "--group-id", "g", "--max-messages", RECORDS, "--verbose"))
+        read = {(one["partition"], one["offset"]): (one["key"], one["value"]) for one in consumed["record_data"]}
+        assert read == acknowledged
+        assert len(consumed["record_data"]) == RECORDS
+        for partition, offset in sorted(read):
+            assert offset == seen[partition], "each partition's offsets follow each other, from where the last run ended"
+            seen[partition] += 1
+        assigned = [one["partition"] for event in consumed["partitions_assigned"] for one in event["partitions"]]
+        assert sorted(assigned) == [0, 1, 2]
+        committed = {one["partition"]: one["offset"] for event in consumed["offsets_committed"] for one in event["offsets"]}
+        assert all(event["success"] for event in consumed["offsets_committed"])
+        assert committed == seen == offsets(tool, "latest")

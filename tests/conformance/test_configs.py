@@ -210,14 +210,14 @@ def test_every_answer_is_that_of_a_real_kafka(open_broker, real_kafka, tmp_path)
     assert not differences, "\n".join(differences)
 
 
-def test_config_command(broker, java, tmp_path) -> None:
+def test_config_command(broker, either_java, tmp_path) -> None:
     broker.topic("t", 1, "-o", "segment.ms=60000")
     patient = tmp_path / "client.properties"
     patient.write_text("default.api.timeout.ms=100000\nrequest.timeout.ms=90000\n")
     anywhere = ("--bootstrap-server", broker.bootstrap, "--command-config", str(patient))
 
     def command(*arguments: str) -> str:
-        return str(java.run(COMMAND, *anywhere, *arguments).stdout)
+        return str(either_java.run(COMMAND, *anywhere, *arguments).stdout)
 
     topic, brokers = ("--entity-type", "topics", "--entity-name", "t"), ("--entity-type", "brokers")
     changed = command(
@@ -227,7 +227,7 @@ def test_config_command(broker, java, tmp_path) -> None:
     command("--alter", *brokers, "--entity-default", "--add-config", "log.retention.ms=777")
     command("--alter", *brokers, "--entity-name", "1", "--add-config", "log.retention.ms=778")
     refused = subprocess.run(
-        java.command(COMMAND, *anywhere, "--alter", *topic, "--add-config", "min.cleanable.dirty.ratio=0.1"),
+        either_java.command(COMMAND, *anywhere, "--alter", *topic, "--add-config", "min.cleanable.dirty.ratio=0.1"),
         check=False,
         capture_output=True,
         text=True,

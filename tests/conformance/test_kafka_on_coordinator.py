@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import subprocess
@@ -36,10 +35,10 @@ def coordinator(tmp_path: pathlib.Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def kafkas(coordinator: str, tmp_path: pathlib.Path) -> Iterator[list[tuple[str, subprocess.Popen[bytes]]]]:
+def kafkas(
+    coordinator: str, tmp_path: pathlib.Path, kafka_zk_jars: pathlib.Path
+) -> Iterator[list[tuple[str, subprocess.Popen[bytes]]]]:
     """Start two brokers of Kafka 3.9.1 and return the address and process of each."""
-    jars = pathlib.Path(os.environ.get("KAFKA_ZK_JARS", ROOT / ".cache" / "kafka-zk-jars"))
-    assert list(jars.glob("zookeeper-3*.jar")), f"no Kafka with ZooKeeper in {jars}: run `make conformance`"
     started: list[tuple[str, subprocess.Popen[bytes]]] = []
     for number in (1, 2):
         port = free_port()
@@ -55,7 +54,7 @@ def kafkas(coordinator: str, tmp_path: pathlib.Path) -> Iterator[list[tuple[str,
         file = tmp_path / f"{number}.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         with (tmp_path / f"kafka-{number}.out").open("w") as out:
-            command = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", "kafka.Kafka", str(file)]
+            command = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{kafka_zk_jars}/*", "kafka.Kafka", str(file)]
             started.append((f"127.0.0.1:{port}", subprocess.Popen(command, stdout=out, stderr=out)))
     try:
         deadline = time.monotonic() + DEADLINE_S
