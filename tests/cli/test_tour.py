@@ -1,8 +1,8 @@
 """docs/tour.md, run as it stands: every command, in the terminals that it names, and what each is said to print.
 
-Marks behind a block's language say more than its reader needs: `in=NAME` is a terminal where a program goes on, or what such a
-terminal prints next (in any order, as partitions have none among each other); `repeat` asks again until the answer is as shown. A
-comment `Ctrl-C in NAME` is what the text asks for.
+Comments say what the text says to its reader: `in NAME` that the next block is in a terminal where a program goes on, or is what
+such a terminal prints next (in any order, as partitions have none among each other); `repeat` that the next command is asked
+again until its answer is as shown; `Ctrl-C in NAME`.
 """
 
 import itertools
@@ -21,7 +21,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = pathlib.Path(__file__).parents[2]
 TOUR = ROOT / "docs" / "tour.md"
-PIECE = re.compile(r"^(?:```(sh|text)([^\n]*)\n(.*?)^```$|<!-- Ctrl-C in (\S+) -->$|## (\d+)\. )", re.MULTILINE | re.DOTALL)
+PIECE = re.compile(
+    r"^(?:<!-- (?P<mark>in|repeat) ?(?P<name>\S*) -->\n)?```(?P<kind>sh|text)\n(?P<text>.*?)^```$"
+    r"|^<!-- Ctrl-C in (?P<interrupted>\S+) -->$|^## (?P<step>\d+)\. ",
+    re.MULTILINE | re.DOTALL,
+)
 PORTS = ("2181", "9092", "9093", "9094")
 PATIENCE_S = 60
 INTERRUPTED = 130
@@ -125,19 +129,19 @@ def tour(tmp_path):
 
 
 def test_every_step_does_what_it_says(tour):
-    pieces = [found.groups() for found in PIECE.finditer(TOUR.read_text())]
-    assert [int(number) for *_, number in pieces if number] == list(range(1, 11))
-    assert sum(language == "sh" for language, *_ in pieces) >= 20
-    pieces.append((None,) * 5)
-    for (language, marks, text, interrupted, _), behind in itertools.pairwise(pieces):
-        name = (marks or "").strip().removeprefix("in=") if "in=" in (marks or "") else None
-        if interrupted:
-            tour.interrupt(interrupted)
-        elif language == "text" and name:
-            tour.await_lines(name, text.splitlines())
-        elif language == "sh" and name:
-            tour.start(name, text)
-        elif language == "sh":
-            shown = behind[2].splitlines() if behind[:2] == ("text", "") else []
-            tour.run(text, shown, marks.strip() == "repeat")
+    text = TOUR.read_text()
+    pieces = [found.groupdict() for found in PIECE.finditer(text)]
+    assert [int(piece["step"]) for piece in pieces if piece["step"]] == list(range(1, 11))
+    assert sum(piece["kind"] is not None for piece in pieces) * 2 == len(re.findall(r"^```", text, re.MULTILINE))
+    assert sum(piece["mark"] is not None or piece["interrupted"] is not None for piece in pieces) == text.count("<!--")
+    for piece, behind in itertools.pairwise([*pieces, {}]):
+        if piece["interrupted"]:
+            tour.interrupt(piece["interrupted"])
+        elif piece["kind"] == "text" and piece["name"]:
+            tour.await_lines(piece["name"], piece["text"].splitlines())
+        elif piece["kind"] == "sh" and piece["name"]:
+            tour.start(piece["name"], piece["text"])
+        elif piece["kind"] == "sh":
+            is_shown = behind.get("kind") == "text" and not behind["name"]
+            tour.run(piece["text"], behind["text"].splitlines() if is_shown else [], piece["mark"] == "repeat")
     assert tour.terminals == {}, "nothing is left running"
