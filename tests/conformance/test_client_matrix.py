@@ -302,6 +302,67 @@ def check_list_config_resources(cell: Cell) -> None:
     assert resources["broker"] == ["1"]
 
 
+GROUP_SESSION_MS = 20_000
+JOINED_WITHIN_POLLS = 60
+
+
+def make_group(cell: Cell) -> str:
+    """Make a group that nobody is in, with offset 4 of the topic's first partition; return its name."""
+    cell.make_topic(partitions=2)
+    cell.produce(timed_records(10), by=cell.reference)
+    group = f"group-of-{cell.topic}"
+    cell.reference("alter_group_offset", group=group, topic=cell.topic, partition=0, offset=4)
+    return group
+
+
+def check_list_groups(cell: Cell) -> None:
+    group = make_group(cell)
+    assert group in cell.ask("list_groups")["groups"]
+
+
+def check_describe_group(cell: Cell) -> None:
+    """One that is empty, and the same with a member."""
+    group = make_group(cell)
+    assert cell.ask("describe_group", group=group) == {"state": "Empty", "members": 0}
+    member = cell.ask if cell.client in client_matrix.READS_ITS_OWN_MEMBERS else cell.reference
+    member("group_join", group=group, topic=cell.topic, session_ms=GROUP_SESSION_MS, heartbeat_ms=1_000)
+    try:
+        for _ in range(JOINED_WITHIN_POLLS):
+            if member("group_poll", ms=500)["owned"]:
+                break
+        assert cell.ask("describe_group", group=group) == {"state": "Stable", "members": 1}
+    finally:
+        member("group_leave")
+
+
+def check_group_offset(cell: Cell) -> None:
+    group = make_group(cell)
+    asked = {"group": group, "topic": cell.topic}
+    assert [cell.ask("group_offset", **asked, partition=index)["offset"] for index in range(2)] == [4, None]
+
+
+def check_alter_group_offset(cell: Cell) -> None:
+    """Of a group that is there, and of one that comes about by it."""
+    for group in (make_group(cell), f"new-group-of-{cell.topic}"):
+        cell.ask("alter_group_offset", group=group, topic=cell.topic, partition=0, offset=7)
+        assert cell.reference("group_offset", group=group, topic=cell.topic, partition=0) == {"offset": 7}
+
+
+def check_delete_group_offset(cell: Cell) -> None:
+    group = make_group(cell)
+    cell.reference("alter_group_offset", group=group, topic=cell.topic, partition=1, offset=0)
+    cell.ask("delete_group_offset", group=group, topic=cell.topic, partition=0)
+    assert cell.reference("group_offset", group=group, topic=cell.topic, partition=0) == {"offset": None}
+    assert cell.reference("group_offset", group=group, topic=cell.topic, partition=1) == {"offset": 0}
+
+
+def check_delete_group(cell: Cell) -> None:
+    group = make_group(cell)
+    assert group in cell.reference("list_groups")["groups"]
+    cell.ask("delete_group", group=group)
+    assert group not in cell.reference("list_groups")["groups"]
+
+
 CHECKS: dict[str, Callable[[Cell], None]] = {
     **{f"produce-{codec}": lambda cell, codec=codec: round_trip(cell, codec=codec) for codec in client_matrix.CODECS},
     "null-header": check_null_header,
@@ -328,6 +389,12 @@ CHECKS: dict[str, Callable[[Cell], None]] = {
     "list-config-resources": check_list_config_resources,
     "describe-log-dirs": check_describe_log_dirs,
     "describe-producers": check_describe_producers,
+    "list-groups": check_list_groups,
+    "describe-group": check_describe_group,
+    "group-offset": check_group_offset,
+    "alter-group-offset": check_alter_group_offset,
+    "delete-group-offset": check_delete_group_offset,
+    "delete-group": check_delete_group,
 }
 
 

@@ -46,6 +46,12 @@ FEATURES = {
     "list-config-resources": "list what has options",
     "describe-log-dirs": "describe log directories",
     "describe-producers": "describe producers",
+    "list-groups": "list groups",
+    "describe-group": "describe a group",
+    "group-offset": "read a group's offsets",
+    "alter-group-offset": "... set them",
+    "delete-group-offset": "... delete them",
+    "delete-group": "delete a group",
 }
 """Feature -> how the README names it, in its order."""
 
@@ -65,6 +71,8 @@ RECORDS = {
 TOPICS = {"create-topic", "create-topic-options", "create-topic-error", "list-topics", "describe-topic", "delete-topic"}
 ADMIN = TOPICS | {"create-partitions", "delete-records", "describe-cluster", "describe-configs", "alter-configs"}
 JAVA = {"null-header", "incremental-alter-configs", "describe-log-dirs", "describe-producers"}
+GROUP_ADMIN = {"list-groups", "describe-group", "group-offset", "alter-group-offset", "delete-group"}
+ALL_GROUP_ADMIN = GROUP_ADMIN | {"delete-group-offset"}
 MOST = RECORDS | ADMIN | {"acks-0", "idempotent"}
 
 
@@ -84,35 +92,50 @@ def _client(name: str, *features: set[str]) -> Client:
 CLIENTS = {
     client.name: client
     for client in (
-        _client("confluent-kafka", MOST, {*GROUPS}, {"null-header", "incremental-alter-configs"}),
+        _client("confluent-kafka", MOST, {*GROUPS}, {"null-header", "incremental-alter-configs"}, GROUP_ADMIN),
         _client(
             "kafka-python 3",
             MOST,
             {*GROUPS},
             {"incremental-alter-configs", "list-config-resources", "describe-log-dirs", "describe-producers"},
+            ALL_GROUP_ADMIN,
         ),
         # With acks=0 kafka-python 2.3 leaves a request in its buffer until it sends another one.
-        _client("kafka-python 2.3", MOST - {"acks-0"}, MEMBER, {"group-static"}),
-        _client("aiokafka", MOST, MEMBER, {"null-header", "group-static"}),
+        _client("kafka-python 2.3", MOST - {"acks-0"}, MEMBER, {"group-static"}, GROUP_ADMIN - {"alter-group-offset"}),
+        _client("aiokafka", MOST, MEMBER, {"null-header", "group-static"}, {"list-groups", "describe-group", "group-offset"}),
         _client("kcat", RECORDS - {"list-offsets"}, {"null-header", "acks-0", "idempotent", "list-topics", "describe-topic"}),
-        _client("Java 3.9", MOST, {*GROUPS}, JAVA),
+        _client("Java 3.9", MOST, {*GROUPS}, JAVA, ALL_GROUP_ADMIN),
         # Version 4 of Kafka's own client has no request for all options at once any more.
-        _client("Java 4", MOST - {"alter-configs"}, {*GROUPS}, JAVA, {"list-config-resources"}),
+        _client("Java 4", MOST - {"alter-configs"}, {*GROUPS}, JAVA, {"list-config-resources"}, ALL_GROUP_ADMIN),
         _client(
             "franz-go",
             MOST,
             {*GROUPS},
             {"null-header", "incremental-alter-configs", "list-config-resources", "describe-log-dirs", "describe-producers"},
+            ALL_GROUP_ADMIN,
         ),
-        _client("sarama", MOST, {*GROUPS}, {"null-header", "incremental-alter-configs", "describe-log-dirs"}),
-        _client("kafka-go", MOST - {"idempotent", "delete-records"}, MEMBER, {"null-header", "incremental-alter-configs"}),
-        _client("kafkajs", MOST, MEMBER),
+        _client(
+            "sarama",
+            MOST,
+            {*GROUPS},
+            {"null-header", "incremental-alter-configs", "describe-log-dirs"},
+            ALL_GROUP_ADMIN,
+        ),
+        _client(
+            "kafka-go",
+            MOST - {"idempotent", "delete-records"},
+            MEMBER,
+            {"null-header", "incremental-alter-configs"},
+            ALL_GROUP_ADMIN,
+        ),
+        _client("kafkajs", MOST, MEMBER, GROUP_ADMIN),
         _client(
             "confluent-kafka-javascript",
             RECORDS,
             TOPICS,
             {*GROUPS},
             {"acks-0", "idempotent", "create-partitions", "delete-records"},
+            GROUP_ADMIN - {"alter-group-offset"},
         ),
         _client(
             "rskafka",
@@ -128,6 +151,8 @@ NO_EMPTY_BYTES = {"kcat", "kafka-go"}
 """Clients that cannot tell empty bytes from none."""
 KEEPS_OPTIONS = {"kafka-python 3"}
 """Clients that, setting all options at once, first read those that are set and send them along."""
+READS_ITS_OWN_MEMBERS = {"kafka-go"}
+"""Clients that cannot read what members of newer clients say of themselves."""
 NO_EMPTY_HEADERS = {"kafka-go"}
 """Clients that read an empty header as one without a value."""
 NO_REPEATED_HEADERS = {"rskafka"}

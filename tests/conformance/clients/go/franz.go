@@ -150,6 +150,39 @@ func franz(bootstrap string) (operations, func(error) (int, bool)) {
 			})
 			return object{"producers": producers}, err
 		},
+		"list_groups": func(ctx context.Context, r *request) (object, error) {
+			listed, err := admin.ListGroups(ctx)
+			return object{"groups": listed.Groups()}, err
+		},
+		"describe_group": func(ctx context.Context, r *request) (object, error) {
+			described, err := admin.DescribeGroups(ctx, r.Group)
+			group := described[r.Group]
+			return object{"state": group.State, "members": len(group.Members)}, first(err, group.Err)
+		},
+		"group_offset": func(ctx context.Context, r *request) (object, error) {
+			fetched, err := admin.FetchOffsets(ctx, r.Group)
+			found, there := fetched.Lookup(r.Topic, r.Partition)
+			if !there {
+				return object{"offset": nil}, err
+			}
+			return object{"offset": found.At}, first(err, found.Err)
+		},
+		"alter_group_offset": func(ctx context.Context, r *request) (object, error) {
+			offsets := kadm.Offsets{}
+			offsets.Add(kadm.Offset{Topic: r.Topic, Partition: r.Partition, At: *r.Offset, LeaderEpoch: -1})
+			committed, err := admin.CommitOffsets(ctx, r.Group, offsets)
+			return object{}, first(err, committed.Error())
+		},
+		"delete_group_offset": func(ctx context.Context, r *request) (object, error) {
+			set := kadm.TopicsSet{}
+			set.Add(r.Topic, r.Partition)
+			deleted, err := admin.DeleteOffsets(ctx, r.Group, set)
+			return object{}, first(err, deleted.Error())
+		},
+		"delete_group": func(ctx context.Context, r *request) (object, error) {
+			deleted, err := admin.DeleteGroup(ctx, r.Group)
+			return object{}, first(err, deleted.Err)
+		},
 	}, code
 }
 

@@ -150,6 +150,53 @@ func saramaClient(bootstrap string) (operations, func(error) (int, bool)) {
 			}
 			return object{"partitions": sizes}, err
 		},
+		"list_groups": func(context.Context, *request) (object, error) {
+			listed, err := admin.ListConsumerGroups()
+			names := []string{}
+			for name := range listed {
+				names = append(names, name)
+			}
+			sort.Strings(names)
+			return object{"groups": names}, err
+		},
+		"describe_group": func(_ context.Context, r *request) (object, error) {
+			described, err := admin.DescribeConsumerGroups([]string{r.Group})
+			if err != nil {
+				return nil, err
+			}
+			if described[0].Err != sarama.ErrNoError {
+				return nil, described[0].Err
+			}
+			return object{"state": described[0].State, "members": len(described[0].Members)}, nil
+		},
+		"group_offset": func(_ context.Context, r *request) (object, error) {
+			fetched, err := admin.ListConsumerGroupOffsets(r.Group, map[string][]int32{r.Topic: {r.Partition}})
+			if err != nil {
+				return nil, err
+			}
+			found := fetched.GetBlock(r.Topic, r.Partition)
+			if found == nil || found.Offset < 0 {
+				return object{"offset": nil}, nil
+			}
+			return object{"offset": found.Offset}, nil
+		},
+		"alter_group_offset": func(_ context.Context, r *request) (object, error) {
+			offsets := map[string]map[int32]sarama.OffsetAndMetadata{r.Topic: {r.Partition: {Offset: *r.Offset, LeaderEpoch: -1}}}
+			altered, err := admin.AlterConsumerGroupOffsets(r.Group, offsets, nil)
+			if err != nil {
+				return nil, err
+			}
+			if failed := altered.Errors[r.Topic][r.Partition]; failed != sarama.ErrNoError {
+				return nil, failed
+			}
+			return object{}, nil
+		},
+		"delete_group_offset": func(_ context.Context, r *request) (object, error) {
+			return object{}, admin.DeleteConsumerGroupOffset(r.Group, r.Topic, r.Partition)
+		},
+		"delete_group": func(_ context.Context, r *request) (object, error) {
+			return object{}, admin.DeleteConsumerGroup(r.Group)
+		},
 	}, code
 }
 

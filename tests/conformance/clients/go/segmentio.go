@@ -188,6 +188,65 @@ func segmentioWith(bootstrap string, transport *kafka.Transport) (operations, fu
 			}
 			return object{}, altered.Resources[0].Error
 		},
+		"list_groups": func(ctx context.Context, r *request) (object, error) {
+			listed, err := client.ListGroups(ctx, &kafka.ListGroupsRequest{})
+			if err != nil {
+				return nil, err
+			}
+			names := []string{}
+			for _, group := range listed.Groups {
+				names = append(names, group.GroupID)
+			}
+			sort.Strings(names)
+			return object{"groups": names}, listed.Error
+		},
+		"describe_group": func(ctx context.Context, r *request) (object, error) {
+			described, err := client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{r.Group}})
+			if err != nil {
+				return nil, err
+			}
+			group := described.Groups[0]
+			return object{"state": group.GroupState, "members": len(group.Members)}, group.Error
+		},
+		"group_offset": func(ctx context.Context, r *request) (object, error) {
+			fetched, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
+				GroupID: r.Group, Topics: map[string][]int{r.Topic: {int(r.Partition)}},
+			})
+			if err != nil {
+				return nil, err
+			}
+			found := fetched.Topics[r.Topic][0]
+			if found.CommittedOffset < 0 {
+				return object{"offset": nil}, first(fetched.Error, found.Error)
+			}
+			return object{"offset": found.CommittedOffset}, first(fetched.Error, found.Error)
+		},
+		"alter_group_offset": func(ctx context.Context, r *request) (object, error) {
+			committed, err := client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+				GroupID: r.Group, GenerationID: -1,
+				Topics: map[string][]kafka.OffsetCommit{r.Topic: {{Partition: int(r.Partition), Offset: *r.Offset}}},
+			})
+			if err != nil {
+				return nil, err
+			}
+			return object{}, committed.Topics[r.Topic][0].Error
+		},
+		"delete_group_offset": func(ctx context.Context, r *request) (object, error) {
+			deleted, err := client.OffsetDelete(ctx, &kafka.OffsetDeleteRequest{
+				GroupID: r.Group, Topics: map[string][]int{r.Topic: {int(r.Partition)}},
+			})
+			if err != nil {
+				return nil, err
+			}
+			return object{}, first(deleted.Error, deleted.Topics[r.Topic][0].Error)
+		},
+		"delete_group": func(ctx context.Context, r *request) (object, error) {
+			deleted, err := client.DeleteGroups(ctx, &kafka.DeleteGroupsRequest{GroupIDs: []string{r.Group}})
+			if err != nil {
+				return nil, err
+			}
+			return object{}, deleted.Errors[r.Group]
+		},
 		"describe_cluster": func(ctx context.Context, r *request) (object, error) {
 			cluster, err := metadata(ctx)
 			if err != nil {

@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ExecutionException;
@@ -22,6 +23,8 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.ConsumerGroupListing;
 import org.apache.kafka.clients.admin.LogDirDescription;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -30,6 +33,7 @@ import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -105,6 +109,15 @@ public class ClientDriver {
             case "list_config_resources": return listConfigResources();
             case "describe_log_dirs": return describeLogDirs();
             case "describe_producers": return describeProducers(request);
+            case "list_groups": return Map.of("groups", new TreeSet<>(
+                get(admin.listConsumerGroups().all()).stream().map(ConsumerGroupListing::groupId).toList()));
+            case "describe_group": return describeGroup(group(request));
+            case "group_offset": return groupOffset(request);
+            case "alter_group_offset": return done(admin.alterConsumerGroupOffsets(group(request),
+                Map.of(partition(request), new OffsetAndMetadata(request.get("offset").asLong()))).all());
+            case "delete_group_offset": return done(
+                admin.deleteConsumerGroupOffsets(group(request), Set.of(partition(request))).all());
+            case "delete_group": return done(admin.deleteConsumerGroups(List.of(group(request))).all());
             default: throw new IllegalArgumentException("unknown operation " + request);
         }
     }
@@ -120,6 +133,10 @@ public class ClientDriver {
 
     private static String topic(JsonNode request) {
         return request.get("topic").asText();
+    }
+
+    private static String group(JsonNode request) {
+        return request.get("group").asText();
     }
 
     private static TopicPartition partition(JsonNode request) {
@@ -328,6 +345,18 @@ public class ClientDriver {
             directory.replicaInfos().forEach((partition, replica) -> sizes.put(partition.toString(), replica.size()));
         }
         return Map.of("partitions", sizes);
+    }
+
+    private Object describeGroup(String group) throws Exception {
+        ConsumerGroupDescription described = get(admin.describeConsumerGroups(List.of(group)).all()).get(group);
+        return Map.of("state", described.state().toString(), "members", described.members().size());
+    }
+
+    private Object groupOffset(JsonNode request) throws Exception {
+        OffsetAndMetadata found = get(admin.listConsumerGroupOffsets(group(request)).partitionsToOffsetAndMetadata()).get(partition(request));
+        Map<String, Object> answer = new HashMap<>();
+        answer.put("offset", found == null ? null : found.offset());
+        return answer;
     }
 
     private Object describeProducers(JsonNode request) throws Exception {

@@ -161,6 +161,20 @@ async function deleteRecords({ topic, partition, before }) {
   return { low_watermark: failed(deleted).lowWatermark };
 }
 
+async function describeGroup({ group }) {
+  const [described] = (await call(admin, "describeGroups", [group], { timeout: TIMEOUT_MS })).groups;
+  const { state, members } = failed(described);
+  const name = Object.keys(AdminClient.ConsumerGroupStates).find((one) => AdminClient.ConsumerGroupStates[one] === state);
+  return { state: name[0] + name.slice(1).toLowerCase(), members: members.length };
+}
+
+async function groupOffset({ group, topic, partition }) {
+  const asked = [{ groupId: group, partitions: [{ topic, partition }] }];
+  const [found] = await call(admin, "listConsumerGroupOffsets", asked, { timeout: TIMEOUT_MS });
+  const { offset } = failed(failed(found).partitions[0]);
+  return { offset: offset == null || offset < 0 ? null : offset };
+}
+
 const operations = {
   version: async () => ({ version: VERSION }),
   produce,
@@ -176,6 +190,16 @@ const operations = {
   delete_topic: async ({ topic }) => call(admin, "deleteTopic", topic, TIMEOUT_MS).then(() => ({})),
   create_partitions: async ({ topic, total }) => call(admin, "createPartitions", topic, total, TIMEOUT_MS).then(() => ({})),
   delete_records: deleteRecords,
+  list_groups: async () => ({
+    groups: (await call(admin, "listGroups", { timeout: TIMEOUT_MS })).groups.map((one) => one.groupId).sort(),
+  }),
+  describe_group: describeGroup,
+  group_offset: groupOffset,
+  delete_group: async ({ group }) => {
+    const [deleted] = await call(admin, "deleteGroups", [group], { timeout: TIMEOUT_MS });
+    failed(deleted);
+    return {};
+  },
 };
 
 const errorCode = (error) => (typeof error.code === "number" ? error.code : null);

@@ -230,6 +230,12 @@ async function describeCluster() {
   return { cluster_id: clusterId, controller, brokers: brokers.map((one) => [one.nodeId, one.host, one.port]) };
 }
 
+async function groupOffset({ group, topic, partition }) {
+  const [{ partitions }] = await admin.fetchOffsets({ groupId: group, topics: [topic] });
+  const offset = Number(partitions.find((one) => one.partition === partition).offset);
+  return { offset: offset < 0 ? null : offset };
+}
+
 const operations = {
   version: async () => ({ version: VERSION }),
   produce,
@@ -249,6 +255,15 @@ const operations = {
   describe_configs: describeConfigs,
   alter_configs: alterConfigs,
   describe_cluster: describeCluster,
+  list_groups: async () => ({ groups: (await admin.listGroups()).groups.map((one) => one.groupId).sort() }),
+  describe_group: async ({ group }) => {
+    const [{ state, members }] = (await admin.describeGroups([group])).groups;
+    return { state, members: members.length };
+  },
+  group_offset: groupOffset,
+  alter_group_offset: async ({ group, topic, partition, offset }) =>
+    admin.setOffsets({ groupId: group, topic, partitions: [{ partition, offset: String(offset) }] }).then(() => ({})),
+  delete_group: async ({ group }) => admin.deleteGroups([group]).then(() => ({})),
 };
 
 // The code of an error, of what caused it, or of the first that it holds.

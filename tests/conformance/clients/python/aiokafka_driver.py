@@ -216,6 +216,26 @@ async def describe_cluster(admin: AIOKafkaAdminClient, _: dict[str, Any]) -> Any
     }
 
 
+@_with_admin
+async def list_groups(admin: AIOKafkaAdminClient, _: dict[str, Any]) -> Any:
+    return {"groups": sorted(group for group, *_ in await admin.list_consumer_groups())}
+
+
+@_with_admin
+async def describe_group(admin: AIOKafkaAdminClient, request: dict[str, Any]) -> Any:
+    (answer,) = await admin.describe_consumer_groups([request["group"]])
+    ((code, _, state, _, _, members, *_),) = answer.groups
+    _check(code)
+    return {"state": state, "members": len(members)}
+
+
+@_with_admin
+async def group_offset(admin: AIOKafkaAdminClient, request: dict[str, Any]) -> Any:
+    partition = TopicPartition(request["topic"], request["partition"])
+    found = await admin.list_consumer_group_offsets(request["group"])
+    return {"offset": found[partition].offset if partition in found else None}
+
+
 def error_code(error: Exception) -> int | None:
     return getattr(error, "errno", None)
 
@@ -238,6 +258,9 @@ OPERATIONS = [
     describe_configs,
     alter_configs,
     describe_cluster,
+    list_groups,
+    describe_group,
+    group_offset,
 ]
 
 

@@ -6,7 +6,16 @@ import sys
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -214,6 +223,40 @@ def describe_cluster(_: dict[str, Any]) -> Any:
     }
 
 
+def list_groups(_: dict[str, Any]) -> Any:
+    listed = admin.list_consumer_groups().result(TIMEOUT_S)
+    if listed.errors:
+        raise listed.errors[0]
+    return {"groups": sorted(one.group_id for one in listed.valid)}
+
+
+def describe_group(request: dict[str, Any]) -> Any:
+    group = admin.describe_consumer_groups([request["group"]])[request["group"]].result(TIMEOUT_S)
+    return {"state": group.state.name.capitalize(), "members": len(group.members)}
+
+
+def _offset(request: dict[str, Any], *offset: int) -> ConsumerGroupTopicPartitions:
+    return ConsumerGroupTopicPartitions(request["group"], [TopicPartition(request["topic"], request["partition"], *offset)])
+
+
+def group_offset(request: dict[str, Any]) -> Any:
+    (found,) = admin.list_consumer_group_offsets([_offset(request)])[request["group"]].result(TIMEOUT_S).topic_partitions
+    return {"offset": found.offset if found.offset >= 0 else None}
+
+
+def alter_group_offset(request: dict[str, Any]) -> Any:
+    asked = [_offset(request, request["offset"])]
+    (altered,) = admin.alter_consumer_group_offsets(asked)[request["group"]].result(TIMEOUT_S).topic_partitions
+    if altered.error is not None:
+        raise KafkaException(altered.error)
+    return {}
+
+
+def delete_group(request: dict[str, Any]) -> Any:
+    admin.delete_consumer_groups([request["group"]])[request["group"]].result(TIMEOUT_S)
+    return {}
+
+
 def error_code(error: Exception) -> int | None:
     return error.args[0].code() if isinstance(error, KafkaException) else None
 
@@ -237,5 +280,10 @@ OPERATIONS = [
     alter_configs,
     incremental_alter_configs,
     describe_cluster,
+    list_groups,
+    describe_group,
+    group_offset,
+    alter_group_offset,
+    delete_group,
 ]
 serve({operation.__name__: operation for operation in OPERATIONS}, error_code)

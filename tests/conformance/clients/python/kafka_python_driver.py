@@ -11,6 +11,7 @@ from driver import decoded, decoded_headers, encoded, record_answer, serve
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from kafka.errors import KafkaError, for_code
+from kafka.structs import OffsetAndMetadata
 
 BOOTSTRAP = sys.argv[1]
 TIMEOUT_S = 30
@@ -229,6 +230,48 @@ def describe_producers(request: dict[str, Any]) -> Any:
     return {"producers": [[producer.producer_epoch, producer.last_sequence] for producer in state.active_producers]}
 
 
+def list_groups(_: dict[str, Any]) -> Any:
+    if IS_3:
+        return {"groups": sorted(group["group_id"] for group in admin.list_groups())}
+    return {"groups": sorted(group for group, _ in admin.list_consumer_groups())}
+
+
+def describe_group(request: dict[str, Any]) -> Any:
+    name = request["group"]
+    if IS_3:
+        described = admin.describe_groups([name])[name]
+        return {"state": described["group_state"], "members": len(described["members"])}
+    (group,) = admin.describe_consumer_groups([name])
+    _check(group.error_code)
+    return {"state": group.state, "members": len(group.members)}
+
+
+def group_offset(request: dict[str, Any]) -> Any:
+    name, partition = request["group"], TopicPartition(request["topic"], request["partition"])
+    found = admin.list_group_offsets([name])[name] if IS_3 else admin.list_consumer_group_offsets(name)
+    return {"offset": found[partition].offset if partition in found else None}
+
+
+def alter_group_offset(request: dict[str, Any]) -> Any:
+    partition = TopicPartition(request["topic"], request["partition"])
+    admin.alter_group_offsets(request["group"], {partition: OffsetAndMetadata(request["offset"], "", -1)})
+    return {}
+
+
+def delete_group_offset(request: dict[str, Any]) -> Any:
+    admin.delete_group_offsets(request["group"], [TopicPartition(request["topic"], request["partition"])])
+    return {}
+
+
+def delete_group(request: dict[str, Any]) -> Any:
+    if IS_3:
+        admin.delete_groups([request["group"]])
+        return {}
+    ((_, error),) = admin.delete_consumer_groups([request["group"]])
+    _check(error.errno)
+    return {}
+
+
 def error_code(error: Exception) -> int | None:
     return getattr(error, "errno", None)
 
@@ -255,5 +298,11 @@ OPERATIONS = [
     list_config_resources,
     describe_log_dirs,
     describe_producers,
+    list_groups,
+    describe_group,
+    group_offset,
+    alter_group_offset,
+    delete_group_offset,
+    delete_group,
 ]
 serve({operation.__name__: operation for operation in OPERATIONS}, error_code)
