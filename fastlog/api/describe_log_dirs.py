@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from fastlog.storage.log_manager import LogManager
 
 FIRST_VERSION_WITH_SPACE: Final = 4
-UNKNOWN_BYTES: Final = -1
 
 Directory = DescribeLogDirsResponse.DescribeLogDirsResult
 Partition = DescribeLogDirsResponse.DescribeLogDirsPartition

@@ -30,7 +30,6 @@ logger = logging.getLogger("fastlog.storage")
 
 CLEAN_SHUTDOWN_FILE = ".kafka_cleanshutdown"
 MAX_LOADS_UNDER_WAY = 8
-MAX_NAME_ATTEMPTS = 8
 
 LogConfigFor = Callable[[str], LogConfig]
 """Gives the options of a topic's logs."""

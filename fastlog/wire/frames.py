@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     M = TypeVar("M", bound="Message")
 
-SIZE_BYTES = 4
-
 _SIZE = Layout(">i")
 _API = Layout(">hh")
 _REQUEST_HEADER_V0 = Layout(">hhi")
