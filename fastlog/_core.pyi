@@ -309,6 +309,14 @@ class Region:
     def position(self) -> int: ...
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+    def is_resident(self) -> bool:
+        """Tell whether it can be sent without waiting for the disk; see `File.is_resident`."""
+
+    def load(self) -> None:
+        """Read all of it, so that the page cache has it: one call without the GIL, for a thread that may wait for the disk.
+
+        It ends where the file does. OSError when it cannot be read.
+        """
 
 def send_buffers(descriptor: int, buffers: Sequence[Buffer | Region], skip: int = 0, /) -> int:
     """Send buffers and regions in order on a non-blocking socket, leaving out the first `skip` bytes; return the bytes sent.

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from fastlog.api.alter_configs import AlterConfigsHandler
 from fastlog.api.api_versions import ApiVersionsHandler
+from fastlog.api.cold_reads import ColdReads
 from fastlog.api.config_changes import ConfigChanges
 from fastlog.api.create_partitions import CreatePartitionsHandler
 from fastlog.api.create_topics import CreateTopicsHandler
@@ -241,7 +242,15 @@ class Node:
         registry = Registry()
         for handler in (
             produce,
-            FetchHandler(partitions, view, sessions, parked_fetches, self._topic_metrics, config.integer("fetch.max.bytes")),
+            FetchHandler(
+                partitions,
+                view,
+                sessions,
+                parked_fetches,
+                ColdReads(environment.flusher),
+                self._topic_metrics,
+                config.integer("fetch.max.bytes"),
+            ),
             ListOffsetsHandler(partitions, view),
             MetadataHandler(reactor, view, planner, driver, auto_create=config.boolean("auto.create.topics.enable")),
             ApiVersionsHandler(registry),

@@ -8,7 +8,8 @@ tiered storage (KIP-405). 15: replica state in place of the replica id (KIP-903)
 Frames are parsed and answers written in C; records go out as regions of the log's files, without a copy.
 An answer is due at once when it has `min_bytes`, when no wait is asked for, or when a partition has an error; else the fetch is
 parked, and woken in the turn in which one of its partitions gets more. The first batch of an answer comes whole even where it is
-over the limits, so that a reader always gets on (KIP-74); what comes after it keeps to `max_bytes`.
+over the limits, so that a reader always gets on (KIP-74); what comes after it keeps to `max_bytes`. What the page cache does not
+hold is read off the broker's thread before the answer is given.
 
 Replicas (a replica id of 0 or more) need CLUSTER_ACTION, and this broker's partitions have none yet: NOT_LEADER_OR_FOLLOWER. What
 only replicas tell (last fetched epoch, replica state and directory) is passed over; consumers use OffsetForLeaderEpoch.
@@ -16,6 +17,7 @@ only replicas tell (last fetched epoch, replica state and directory) is passed o
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastlog._core import Slice
+    from fastlog.api.cold_reads import ColdReads
     from fastlog.api.parked import ParkedRequests
     from fastlog.api.topic_metrics import BrokerTopicMetrics
     from fastlog.metadata.view import ClusterView
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 KEY: Final = 1
 TOPIC_IDS_SINCE: Final = 13
 NO_REPLICA: Final = -1
+
+logger = logging.getLogger(__name__)
 
 
 class FetchRequest:
@@ -94,6 +99,7 @@ class FetchHandler:
         view: ClusterView,
         sessions: FetchSessions,
         parked: ParkedRequests,
+        cold_reads: ColdReads,
         metrics: BrokerTopicMetrics,
         fetch_max_bytes: int,
     ) -> None:
@@ -101,6 +107,7 @@ class FetchHandler:
         self._view = view
         self._sessions = sessions
         self._parked = parked
+        self._cold_reads = cold_reads
         self._metrics = metrics
         self._fetch_max_bytes = fetch_max_bytes
 
@@ -227,6 +234,24 @@ class FetchHandler:
     # ---- answering --------------------------------------------------------------------------------------------------------
 
     def _answer(self, request: FetchRequest, reads: list[Read]) -> None:
+        """Answer now, or on a later turn where records must come from the disk first."""
+        cold = [data.records for _, _, data in reads if data.records is not None and not data.records.is_resident()]
+        if cold:
+            self._cold_reads.load(cold, partial(self._answer_loaded, request, reads))
+        else:
+            self._respond(request, reads)
+
+    def _answer_loaded(self, request: FetchRequest, reads: list[Read]) -> None:
+        context = request.context
+        if context.origin.closed:
+            return
+        try:
+            self._respond(request, reads)
+        except Exception as error:  # a mistake of ours, and this request's alone
+            logger.error("a fetch of %s failed", context.peer_host, exc_info=error)
+            context.abort("a request could not be answered")
+
+    def _respond(self, request: FetchRequest, reads: list[Read]) -> None:
         context, session = request.context, request.session
         session_id = NO_SESSION
         if session is not None:

@@ -77,6 +77,27 @@ cdef class Region:
                     self.fail_short(0, self.size, max(0, end - self.position))
         return self.mapping is not None
 
+    def is_resident(self):
+        """Tell whether it can be sent without waiting for the disk; see `_core.pyi`."""
+        return self.copy is not None or self.file.is_resident(self.position, self.size)
+
+    def load(self):
+        """Bring it into the page cache; see `_core.pyi`."""
+        cdef int64_t done = 0
+        cdef int64_t count
+        cdef char* chunk = <char*>PyMem_RawMalloc(COPY_CHUNK_BYTES)
+        if chunk == NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                while done < self.size:
+                    count = self.file.read_into(chunk, min(<int64_t>COPY_CHUNK_BYTES, self.size - done), self.position + done)
+                    if count <= 0:
+                        break
+                    done += count
+        finally:
+            PyMem_RawFree(chunk)
+
     def __getbuffer__(self, Py_buffer* view, int flags):
         # User code sees no mapping of a file that is still written.
         if self.sealed and self.is_mapped():

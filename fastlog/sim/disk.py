@@ -161,6 +161,7 @@ class SimulatedFile(_core.File):
         access = self._access
         if access.enter(f"read {self.path} {position}+{size}", READ_NS, access.faults.read_error_percent, self.path):
             access.strike()
+        self._node.is_resident = True
 
     def fdatasync(self) -> None:
         self._check_open()
@@ -209,7 +210,7 @@ class SimulatedFile(_core.File):
 
     def is_resident(self, position: int, size: int, /) -> bool:
         self._check_open()
-        return True
+        return self._node.is_resident
 
     def drop_cache(self) -> None:
         self._check_open()

@@ -29,7 +29,9 @@ SECTOR_BYTES = 512
 class FileNode:
     """A file's content: `cache` is what reads see, `durable` what was synced; `dirty` and `doomed` list sectors that differ."""
 
-    __slots__ = ("cache", "damaged", "dirty", "doomed", "durable", "greatest_size", "least_size", "reserved_bytes")
+    __slots__ = (
+        "cache", "damaged", "dirty", "doomed", "durable", "greatest_size", "is_resident", "least_size", "reserved_bytes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.cache = bytearray()
@@ -38,6 +40,8 @@ class FileNode:
         self.doomed: dict[int, None] = {}
         self.least_size = self.greatest_size = 0
         self.reserved_bytes = 0
+        self.is_resident = True
+        """Whether a read has no need to wait for the drive: not until the first one after a loss of power or an eviction."""
         self.damaged: dict[int, int] = {}
         """Where batches begin that a bit was flipped in, and their sizes: for the checker's eyes alone."""
 
@@ -95,6 +99,7 @@ class FileNode:
         for sector in self.doomed:
             self._restore(self.cache, sector)
         self.doomed.clear()
+        self.is_resident = False
 
     def _restore(self, content: bytearray, sector: int) -> None:
         """Put the durable bytes of a sector into `content`, whose size stays."""
@@ -142,6 +147,7 @@ class FileNode:
         self.doomed.clear()
         self.least_size = self.greatest_size = size
         self.reserved_bytes = 0
+        self.is_resident = False
 
 
 _OLD, _NEW, _TORN = 0, 1, 2

@@ -9,6 +9,7 @@ import pytest
 
 from fastlog._core import BatchBuilder, File
 from fastlog.api.api_versions import ApiVersionsHandler
+from fastlog.api.cold_reads import ColdReads
 from fastlog.api.fetch import FetchHandler
 from fastlog.api.fetch_sessions import FetchSessions
 from fastlog.api.list_offsets import ListOffsetsHandler
@@ -93,6 +94,14 @@ class FaultyFile(File):
             raise OSError(self.disk.error, os.strerror(self.disk.error))
         return super().pwritev(buffers, position)
 
+    def is_resident(self, position, size):
+        return not any(part in self.path for part in self.disk.cold)
+
+    def pread(self, size, position):
+        if self.disk.read_error and not self.is_resident(position, size):
+            raise OSError(self.disk.read_error, os.strerror(self.disk.read_error))
+        return super().pread(size, position)
+
     def fdatasync(self):
         pass  # no machine is lost here, and a real one takes its time
 
@@ -102,6 +111,11 @@ class FaultyDisk(SystemDisk):
 
     failing = ""
     error = 0
+    read_error = 0
+
+    def __init__(self):
+        super().__init__()
+        self.cold = set()  # parts of the paths of files that the page cache does not hold
 
     def fail_writes(self, path_part, number):
         self.failing, self.error = path_part, number
@@ -297,7 +311,15 @@ class Rig:
         self.parked_produces = ParkedRequests(self.reactor, self.metrics, "Produce")
         self.sessions = FetchSessions(self.clock, self.random, self.metrics, 10)
         self.produce = ProduceHandler(self.partitions, self.view, self.parked_produces, self.topic_metrics)
-        self.fetch = FetchHandler(self.partitions, self.view, self.sessions, self.parked_fetches, self.topic_metrics, 55 << 20)
+        self.fetch = FetchHandler(
+            self.partitions,
+            self.view,
+            self.sessions,
+            self.parked_fetches,
+            ColdReads(self.flusher),
+            self.topic_metrics,
+            55 << 20,
+        )
         for handler in (
             self.produce,
             self.fetch,

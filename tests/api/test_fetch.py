@@ -1,8 +1,11 @@
 """Fetch: what is answered, when, and what a session leaves out."""
 
+import errno
+
 import pytest
 
 from fastlog._core import scan
+from fastlog.api.cold_reads import MAX_UNDER_WAY
 from fastlog.api.context import AllowAll
 from fastlog.api.fetch_sessions import MAX_EPOCH, MIN_EVICTION_MS, FetchSessions
 from fastlog.errors import (
@@ -150,6 +153,62 @@ def test_topics_that_may_not_be_read(make_rig, fetch_request):
     }
     answer = client.ask(fetch_request({"t": {0: 0}}, replica_id=2), 11)
     assert parts(answer)["t", 0].error_code == TopicAuthorizationFailed.code
+
+
+# ---- what the page cache does not hold ----------------------------------------------------------------------------------------
+
+
+def test_cold_records_are_read_off_the_loop_and_nobody_else_waits(filled, batch, produce_request, fetch_request):
+    reader, others = filled.connect(), filled.connect()
+    filled.disk.cold, filled.flusher.held = {"/t-0/", "/t-1/"}, True
+    reader.send(fetch_request({"t": {0: 0, 1: 0, 2: 0}}, max_wait_ms=60_000), 11)
+    reader.send(fetch_request({"t": {2: 0}}), 11)
+    filled.settle()
+    assert reader.answers() == [] and filled.parked_fetches.count == 0
+    assert others.ask(produce_request({"t": {2: batch(b"new")}}), 9).responses[0].partition_responses[0].error_code == 0
+    for _ in range(2):
+        assert len(filled.flusher.jobs) == 1, "one region after the other"
+        filled.flusher.run()
+        filled.settle()
+    (_, first), (_, second) = reader.answers()
+    assert [offsets(parts(first)["t", index]) for index in range(3)] == [[(0, 1), (2, 2)], [(0, 0)], []]
+    assert offsets(parts(second)["t", 2]) == [(0, 0)]
+
+
+def test_cold_reads_are_few_at_a_time_and_those_of_clients_that_went_are_nobodys(filled, fetch_request):
+    filled.disk.cold, filled.flusher.held = {"/t-1/"}, True
+    readers = [filled.connect() for _ in range(5)]
+    for reader in readers:
+        reader.send(fetch_request({"t": {1: 0}}), 11)
+    filled.settle()
+    assert len(filled.flusher.jobs) == MAX_UNDER_WAY
+    readers[0].transport.ended = True
+    filled.settle()
+    while filled.flusher.jobs:
+        assert len(filled.flusher.jobs) <= MAX_UNDER_WAY
+        filled.flusher.run()
+        filled.settle()
+    assert [len(reader.answers()) for reader in readers] == [0, 1, 1, 1, 1]
+
+
+def test_cold_records_that_cannot_be_read_close_their_connection_alone(filled, fetch_request):
+    filled.disk.cold, filled.disk.read_error = {"/t-1/"}, errno.EIO
+    reader, other = filled.connect(), filled.connect()
+    reader.send(fetch_request({"t": {1: 0}}), 11)
+    filled.settle()
+    assert reader.answers() == [] and reader.transport.closed
+    assert offsets(parts(other.ask(fetch_request({"t": {0: 0}}), 11))["t", 0]) == [(0, 1), (2, 2)]
+
+
+def test_a_mistake_behind_a_cold_read_harms_its_request_alone(filled, fetch_request, monkeypatch, caplog):
+    filled.disk.cold, filled.flusher.held = {"/t-1/"}, True
+    reader = filled.connect()
+    reader.send(fetch_request({"t": {1: 0}}), 11)
+    filled.settle()
+    monkeypatch.setattr(filled.fetch, "_respond", lambda request, reads: 1 / 0)
+    filled.flusher.run()
+    filled.settle()
+    assert reader.transport.closed and "a fetch of" in caplog.text
 
 
 # ---- waiting ------------------------------------------------------------------------------------------------------------------

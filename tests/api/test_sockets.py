@@ -11,6 +11,7 @@ import pytest
 
 from fastlog._core import scan
 from fastlog.api.api_versions import ApiVersionsHandler
+from fastlog.api.cold_reads import ColdReads
 from fastlog.api.fetch import FetchHandler
 from fastlog.api.fetch_sessions import FetchSessions
 from fastlog.api.parked import ParkedRequests
@@ -44,7 +45,8 @@ class SocketRig:
         sessions = FetchSessions(self.reactor.clock, rig.random, metrics, 10)
         registry = Registry()
         registry.add(produce.api())
-        registry.add(FetchHandler(rig.partitions, rig.view, sessions, parked, topic_metrics, 55 << 20).api())
+        cold_reads = ColdReads(rig.flusher)
+        registry.add(FetchHandler(rig.partitions, rig.view, sessions, parked, cold_reads, topic_metrics, 55 << 20).api())
         registry.add(ApiVersionsHandler(registry).api())
         self.server = Server(self.reactor, self.network, registry, metrics, limits)
         for hook in (rig.logs.commit_staged, produce.answer_staged, parked.wake, self.server.flush):

@@ -1,5 +1,6 @@
 """Regions: sent without a copy, read without surprises, never cut."""
 
+import errno
 import gc
 import os
 import socket
@@ -229,3 +230,29 @@ def test_what_cannot_be_mapped_is_read_piece_by_piece(pair, segments):
     file.pwritev([data], 0)
     parts = [b"head", _core.Region(file, 10, 900_000), b"end"]
     assert send_all(*pair, parts, 900_007) == b"head" + data[10:900_010] + b"end"
+
+
+def test_loading_leaves_a_region_in_the_page_cache(data_file):
+    region = _core.Region(data_file, 100, 2_900_000)
+    data_file.fdatasync()
+    data_file.drop_cache()
+    region.load()
+    assert region.is_resident()
+
+
+def test_loading_reads_all_of_a_region_once_and_ends_where_the_file_does(segments):
+    file = segments.Directory("memory").open("memory/f")
+    file.pwritev([bytes(2_500_000)], 0)
+    _core.Region(file, 10, 2_400_000).load()
+    assert file.reads == 3, "a mebibyte at a time"
+    _core.Region(file, 2_499_000, 5_000).load()
+    assert file.reads == 5
+
+
+def test_what_cannot_be_loaded_is_an_error(segments):
+    class Broken(segments.MemoryFile):
+        def pread(self, size, position, /):
+            raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(OSError, match="broken"):
+        _core.Region(Broken("f", {}), 0, 10).load()
