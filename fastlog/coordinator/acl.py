@@ -8,7 +8,6 @@ An empty tuple is no list: it is what an invalid one becomes, and the tree refus
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from enum import IntFlag
@@ -124,6 +123,8 @@ def without_digests(acl: Acl) -> Acl:
 
 def digest_identity(credentials: bytes) -> Identity:
     """Return who somebody with the credentials `user:password` is."""
+    import hashlib  # noqa: PLC0415 - with it comes OpenSSL, which most brokers never need
+
     user = credentials.partition(b":")[0].decode(errors="replace")
     digest = base64.b64encode(hashlib.sha1(credentials, usedforsecurity=False).digest()).decode()
     return Identity("digest", f"{user}:{digest}")

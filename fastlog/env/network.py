@@ -176,7 +176,12 @@ class SocketNetwork:
         flags = socket.AI_PASSIVE if passive else 0
         if passive and host == "::" and not socket.has_dualstack_ipv6():
             host = "0.0.0.0"  # every address was asked for, and this is what the machine has
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        # Text goes through IDNA, whose tables are a megabyte; most names need none of it.
+        name = host.encode() if host.isascii() else host
+        try:
+            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
+        except UnicodeError:
+            raise OSError(errno.EINVAL, "no host can have that name") from None
         family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
         return family, address
 

@@ -51,6 +51,12 @@ def test_groups_begin_at_once(up, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_started_broker_has_loaded_nothing_heavy(up, tmp_path):
+    mapped = pathlib.Path(f"/proc/{up('--data', tmp_path).fields['pids']}/maps").read_text()
+    assert "fastlog/_core" in mapped
+    assert not [part for part in ("numpy", "cramjam", "_ssl", "libssl", "libcrypto", "unicodedata") if part in mapped]
+
+
 def test_ctrl_c_stops_it_too(up, tmp_path):
     assert up("--data", tmp_path).end(signal.SIGINT) == 0
 

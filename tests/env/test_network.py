@@ -136,6 +136,13 @@ def test_sending_to_one_that_has_gone_raises_and_gives_no_signal(net):
             wait_for(net, server, READABLE)
 
 
+@pytest.mark.parametrize("host", ["a" * 70, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 70, "a\0b", "a..b"])
+def test_what_is_no_name_of_a_host_is_an_error_of_the_system_as_any(net, host):
+    for use in (net.listen, net.connect):
+        with pytest.raises(OSError):
+            use(host, 0)
+
+
 def test_a_port_in_use_is_an_error(net):
     listener = net.listen("127.0.0.1", 0)
     with pytest.raises(OSError) as caught:
