@@ -11,8 +11,8 @@ members are raw connections of this one process, so that no client's speed decid
 * commits: of one partition each, a group for each connection, with one or 16 requests in flight on it.
 
 The contestants take turns after a round that doesn't count. Medians of the rounds are printed, and the median of their ratios;
-more than 1 says that fastlog does better. On a machine that is busy with something else, a broker of one thread waits for its turn
-where one of many threads does not: leave two cores to it.
+more than 1 says that fastlog does better. On a machine that is busy with something else, a broker of one thread waits for its
+turn where one of many threads does not: leave two cores to it.
 """
 
 from __future__ import annotations
