@@ -79,7 +79,7 @@ def _describe_member(classic: ClassicGroup, member: Member, is_stable: bool) -> 
         client_id=member.client_id,
         client_host=member.client_host,
         member_metadata=member.metadata_for(classic.protocol_name) if is_stable else b"",
-        member_assignment=member.assignment if is_stable else b"",
+        member_assignment=member.assignment,
     )
 
 

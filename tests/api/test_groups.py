@@ -233,6 +233,12 @@ def test_two_members_share_and_learn_of_each_other(groups):
     asked = groups.ask(groups.join_request(), 9)
     waiting = groups.broker.send(groups.join_request(asked.member_id), 9, groups.broker.peer())
     groups.broker.run_until(lambda: groups.heartbeat(first, 1) == "REBALANCE_IN_PROGRESS")
+    described = groups.described()
+    assert (described.group_state, described.protocol_data) == ("PreparingRebalance", "")
+    assert [(bytes(one.member_metadata), bytes(one.member_assignment)) for one in described.members] == [
+        (b"", b"all"),
+        (b"", b""),
+    ]
     joined = groups.join(first)
     other = groups.broker.wait(waiting)
     assert (joined.generation_id, other.generation_id) == (2, 2)

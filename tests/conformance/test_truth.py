@@ -50,8 +50,8 @@ def test_what_kafka_answers_fastlog_answers(broker, real_kafka, tmp_path, pytest
                 requests[step.label.split()[0]] += 1
                 fields += len(answers[0].keys() | answers[1].keys())
                 found += differences.compare(step.label, *answers)
-        kafka.close()
-        fastlog.close()
+        kafka.end()
+        fastlog.end()
 
     unknown = []
     for difference in found:

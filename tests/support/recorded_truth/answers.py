@@ -1,16 +1,15 @@
 """From an answer to a flat table of its fields, with everything that cannot be equal on two brokers named in place of shown.
 
 A field's name is its path, where an element of an array stands under what identifies it: `topics[t].partitions[0].error_code`.
-The order of such elements is not compared, as Kafka's is that of hash maps. Normalised are: topic ids (to the topic's name),
-hosts, ports, cluster ids, directories, sizes of disks, producer and session ids, wall times, and texts for people (to whether
-there is one).
+The order of such elements is not compared, as Kafka's is that of hash maps; alike ones are numbered by their fields. Normalised
+are: topic ids (to the topic's name), hosts, ports, cluster ids, directories, sizes of disks, producer and session ids, wall
+times, and texts for people (to whether there is one).
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from typing import Any
 
 from fastlog._core import scan
@@ -73,12 +72,15 @@ class Flattener:
             self._struct(path, value, into)
         elif isinstance(value, list) and kind[2:3].isupper():
             into[f"{path}.count"] = len(value)
-            seen: Counter[str] = Counter()
+            alike: dict[str, list[dict[str, Any]]] = {}
             for element in value:
-                key = self._key(element)
-                seen[key] += 1
-                number = f"#{seen[key]}" if seen[key] > 1 else ""
-                self._struct(f"{path}[{key}{number}]", element, into)
+                fields: dict[str, Any] = {}
+                self._struct("", element, fields)
+                alike.setdefault(self._key(element), []).append(fields)
+            for key, elements in alike.items():
+                for number, fields in enumerate(sorted(elements, key=str), 1):
+                    place = f"{path}[{key}#{number}]" if number > 1 else f"{path}[{key}]"
+                    into.update({f"{place}.{name}": field for name, field in fields.items()})
         elif kind == "records":
             self._records(path, value, into)
         else:

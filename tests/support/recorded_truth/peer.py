@@ -34,11 +34,24 @@ class Peer:
         self.ids: dict[str, bytes] = {}
         self.remembered: dict[str, Any] = {}
         """What an answer gave and later requests repeat, such as a fetch session's."""
+        self._beside: list[Peer] = []
+
+    def beside(self) -> Peer:
+        """Return the same broker over another connection, for what is answered late; `end` closes it."""
+        self._beside.append(Peer(":".join(map(str, self._address))))
+        return self._beside[-1]
 
     def close(self) -> None:
+        """Close the connection; what comes next has another one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def end(self) -> None:
+        """Close everything."""
+        for other in self._beside:
+            other.close()
+        self.close()
 
     def ask(self, request: Any, version: int, *, answers: bool = True, may_be_silent: bool = False) -> Any:
         """Send a message; return the answer's message, None where none is due or, with `may_be_silent`, none comes, or CLOSED."""
