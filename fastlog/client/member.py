@@ -20,11 +20,17 @@ from fastlog.client.assignments import (
 )
 from fastlog.client.consumer import EARLIEST, LATEST
 from fastlog.errors import (
+    BrokerNotAvailable,
+    CoordinatorLoadInProgress,
+    CoordinatorNotAvailable,
     FencedInstanceId,
     IllegalGeneration,
     KafkaError,
     MemberIdRequired,
+    NetworkException,
+    NotCoordinator,
     RebalanceInProgress,
+    RequestTimedOut,
     UnknownMemberId,
     error_for_code,
 )
@@ -45,6 +51,12 @@ HEARTBEATS_PER_SESSION: Final = 10
 EXTRA_TIMEOUT_MS: Final = 5_000
 _OUT: Final = (UnknownMemberId, IllegalGeneration, RebalanceInProgress)
 """What says that the generation is over, and the member has to join again."""
+
+_AWAY: Final = (
+    *(NetworkException, RequestTimedOut, BrokerNotAvailable),
+    *(CoordinatorNotAvailable, CoordinatorLoadInProgress, NotCoordinator),
+)
+"""What says that there is no coordinator to talk to just now."""
 
 
 class Member:
@@ -101,8 +113,9 @@ class Member:
                 while not self._is_leaving:
                     yield self._cluster.sleep(self._session_timeout_ms / HEARTBEATS_PER_SESSION)
                     if not self._is_leaving:
-                        yield from self._commit()
-                        yield from self._heartbeat()
+                        yield from self._stay()
+            except _AWAY:
+                yield self._cluster.sleep(self._cluster.retry_backoff_ms)
             except UnknownMemberId:
                 self.member_id = ""
             except RebalanceInProgress:
@@ -110,6 +123,14 @@ class Member:
             except IllegalGeneration:
                 pass
             self._forget_assignment()
+
+    def _stay(self) -> Flow[None]:
+        """Commit and be heard of. While there is no coordinator it reads on; the next one says whether it still counts."""
+        try:
+            yield from self._commit()
+            yield from self._heartbeat()
+        except _AWAY:
+            pass
 
     def _forget_assignment(self) -> None:
         if not self._is_leaving:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -145,6 +146,31 @@ def test_what_was_committed_and_is_gone_is_begun_anew(broker, topic):
         client.wait(Groups(client.cluster).commit(group, {(topic, 0): 1_000, (topic, 1): 1_000}))
     read = fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()
     assert sorted(read) == sorted(f"v{n}" for n in range(30))
+
+
+@pytest.mark.slow
+def test_a_member_outlives_its_broker(up, tmp_path):
+    data = tmp_path / "data"
+    first = up("--data", data)
+    fastlog(first, "topic", "create", "t", "--partitions", 2)
+    fastlog(first, "produce", "t", text="before\n")
+    command = [sys.executable, "-m", "fastlog", "consume", "t", "--group", "g", "--bootstrap", first.bootstrap]
+    member = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert member.stdout.readline() == "before\n"
+        while sum(one["committed"] or 0 for one in described(first, "g")["partitions"]) < 1:
+            pass
+        first.end(signal.SIGKILL)
+        time.sleep(7)  # longer than a request is tried again
+        again = up("--data", data, "--port", first.bootstrap.rpartition(":")[2])
+        fastlog(again, "produce", "t", text="after\n")
+        assert member.stdout.readline() == "after\n"
+    finally:
+        member.send_signal(signal.SIGTERM)
+        out, errors = member.communicate(timeout=60)
+    assert (member.returncode, out, errors.strip()) == (130, "", "")
+    told = described(again, "g")
+    assert (told["state"], sum(one["lag"] for one in told["partitions"])) == ("Empty", 0)
 
 
 @pytest.mark.slow
