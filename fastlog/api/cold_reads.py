@@ -6,7 +6,6 @@ of the flusher reads them first, into no memory but the page cache; then they ar
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -19,34 +18,54 @@ MAX_UNDER_WAY: Final = 2
 """Regions that are read at a time: a flush never waits behind more of them, and the flusher's queue is never full of them."""
 
 
+class _Load:
+    """What is read for one fetch, and what is done then; nothing when nobody wants it any more."""
+
+    __slots__ = ("regions", "then")
+
+    def __init__(self, regions: list[Region], then: Callable[[], object]) -> None:
+        self.regions = regions
+        self.then: Callable[[], object] | None = then
+
+
 class ColdReads:
     """The reads that are under way, and those that wait for their turn."""
 
     def __init__(self, flusher: Flusher) -> None:
         self._flusher = flusher
-        self._waiting: deque[tuple[list[Region], Callable[[], object]]] = deque()
+        self._waiting: dict[_Load, None] = {}
         self._under_way = 0
 
-    def load(self, regions: list[Region], then: Callable[[], object]) -> None:
-        """Read `regions`, one after another, and call `then()` on a later turn.
+    def load(self, regions: list[Region], then: Callable[[], object]) -> Callable[[], None]:
+        """Read `regions`, one after another, and call `then()` on a later turn; return what gives that up.
 
         What cannot be read is left: sending it meets the error again, and closes the connection.
         """
-        self._waiting.append((regions, then))
+        load = _Load(regions, then)
+        self._waiting[load] = None
         self._begin()
+        return partial(self._give_up, load)
+
+    def _give_up(self, load: _Load) -> None:
+        """Hold nothing for a client that has gone: however many come and go, only those that are there count."""
+        self._waiting.pop(load, None)
+        load.regions, load.then = [], None
 
     def _begin(self) -> None:
         while self._waiting and self._under_way < MAX_UNDER_WAY:
+            load = next(iter(self._waiting))
+            del self._waiting[load]
             self._under_way += 1
-            self._load_next(*self._waiting.popleft())
+            self._load_next(load)
 
-    def _load_next(self, regions: list[Region], then: Callable[[], object]) -> None:
-        self._flusher.submit(regions[0].load, partial(self._loaded, regions[1:], then))
+    def _load_next(self, load: _Load) -> None:
+        self._flusher.submit(load.regions.pop(0).load, partial(self._loaded, load))
 
-    def _loaded(self, left: list[Region], then: Callable[[], object], _: None, error: BaseException | None) -> None:
-        if left and error is None:
-            self._load_next(left, then)
+    def _loaded(self, load: _Load, _: None, error: BaseException | None) -> None:
+        if load.regions and error is None:
+            self._load_next(load)
             return
         self._under_way -= 1
         self._begin()
-        then()
+        if load.then is not None:
+            load.then()

@@ -237,14 +237,13 @@ class FetchHandler:
         """Answer now, or on a later turn where records must come from the disk first."""
         cold = [data.records for _, _, data in reads if data.records is not None and not data.records.is_resident()]
         if cold:
-            self._cold_reads.load(cold, partial(self._answer_loaded, request, reads))
+            request.context.on_close = self._cold_reads.load(cold, partial(self._answer_loaded, request, reads))
         else:
             self._respond(request, reads)
 
     def _answer_loaded(self, request: FetchRequest, reads: list[Read]) -> None:
         context = request.context
-        if context.origin.closed:
-            return
+        context.on_close = None
         try:
             self._respond(request, reads)
         except Exception as error:  # a mistake of ours, and this request's alone

@@ -175,20 +175,43 @@ def test_cold_records_are_read_off_the_loop_and_nobody_else_waits(filled, batch,
     assert offsets(parts(second)["t", 2]) == [(0, 0)]
 
 
-def test_cold_reads_are_few_at_a_time_and_those_of_clients_that_went_are_nobodys(filled, fetch_request):
+def test_cold_reads_are_few_at_a_time_and_those_of_clients_that_went_are_given_up(filled, fetch_request):
     filled.disk.cold, filled.flusher.held = {"/t-1/"}, True
-    readers = [filled.connect() for _ in range(5)]
+    readers = [filled.connect() for _ in range(6)]
     for reader in readers:
         reader.send(fetch_request({"t": {1: 0}}), 11)
     filled.settle()
     assert len(filled.flusher.jobs) == MAX_UNDER_WAY
-    readers[0].transport.ended = True
+    for reader in readers[:1] + readers[-1:]:  # one that is read for, and one that waits for it
+        reader.transport.ended = True
     filled.settle()
+    jobs = 0
     while filled.flusher.jobs:
+        jobs += len(filled.flusher.jobs)
         assert len(filled.flusher.jobs) <= MAX_UNDER_WAY
         filled.flusher.run()
         filled.settle()
-    assert [len(reader.answers()) for reader in readers] == [0, 1, 1, 1, 1]
+    assert jobs == 5, "nothing is read for one that has gone before its turn"
+    assert [len(reader.answers()) for reader in readers] == [0, 1, 1, 1, 1, 0]
+
+
+def test_a_parked_fetch_that_wakes_to_cold_records_is_given_up_with_its_connection(
+    filled, batch, produce_request, fetch_request, monkeypatch
+):
+    filled.flusher.held = True
+    reader = filled.connect()
+    reader.send(fetch_request({"t": {1: 1}}, max_wait_ms=60_000), 11)
+    filled.settle()
+    filled.disk.cold = {"/t-1/"}
+    filled.connect().ask(produce_request({"t": {1: batch(b"new")}}), 9)
+    assert reader.answers() == [] and filled.parked_fetches.count == 0 and len(filled.flusher.jobs) == 1
+    reader.transport.ended = True
+    filled.settle()
+    answered = []
+    monkeypatch.setattr(filled.fetch, "_respond", lambda request, reads: answered.append(request))
+    filled.flusher.run()
+    filled.settle()
+    assert reader.transport.closed and answered == []
 
 
 def test_cold_records_that_cannot_be_read_close_their_connection_alone(filled, fetch_request):
