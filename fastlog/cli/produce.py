@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fastlog.client.blocking import BlockingProducer, Client
 
 CHUNK_BYTES: Final = 1 << 20
+MAX_LINE_BYTES: Final = 256 << 20
+"""More than any broker takes that was not told otherwise: what goes on for longer has another separator, or none."""
 STANDARD_INPUT: Final = "-"
 ACKS: Final = {"0": 0, "1": 1, "all": -1}
 PROGRESS_INTERVAL_NS: Final = 200_000_000
@@ -111,6 +113,9 @@ def _send_lines(
         text = rest + chunk if rest else chunk
         # A line longer than a chunk is gathered here; looking for its end again each time is avoided.
         if rest and separator not in text[max(0, len(rest) - len(separator)) :]:
+            if len(text) > MAX_LINE_BYTES:
+                what = f"{file}: a line of more than {MAX_LINE_BYTES} bytes"
+                raise FastlogError(f"{what}: say what separates records (--separator), or send it --whole")
             rest = text
             continue
         end = producer.send_lines(topic, text, separator=separator, key_separator=key_separator, partition=partition)

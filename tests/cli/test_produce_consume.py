@@ -9,6 +9,7 @@ import time
 import pytest
 
 from fastlog._core import partition_for_key
+from fastlog.cli import produce
 
 ODD = (
     b"plain\n\xff\xfe not text\nwith\ttab and \r return\n\n  blank line before\n"
@@ -60,9 +61,15 @@ def test_keys_go_to_the_partitions_that_java_chooses(call, topic, file):
 
 
 def test_a_line_longer_than_a_chunk(call, topic, file):
-    text = b"short\n" + b"z" * 700_000 + b"\n" + b"last"
+    text = b"0" * 500_000 + b"\n" + b"z" * 1_040_000 + b"\n" + b"last"  # a record's most, over a chunk's edge
     assert call("produce", topic, file(text), "--partition", 0)[0] == 0
     assert call("consume", topic, "--exit-at-end") == (0, text + b"\n", b"")
+
+
+def test_a_line_without_an_end(call, topic, file, monkeypatch):
+    monkeypatch.setattr(produce, "MAX_LINE_BYTES", 2_000_000)
+    code, out, err = call("produce", topic, file(b"fine\n" + bytes(4_000_000)))
+    assert (code, out) == (1, b"") and b"a line of more than 2000000 bytes" in err and err.count(b"\n") == 1
 
 
 def test_what_the_broker_refuses_is_told_with_the_count(call, topic, file):
