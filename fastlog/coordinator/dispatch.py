@@ -67,7 +67,7 @@ class NotServed(Exception):
 class Client:
     """One connection and whom it speaks for. It is itself the watcher of its watches."""
 
-    __slots__ = ("answer", "close", "finish", "identities", "last_op", "last_xid", "last_zxid", "session_id", "tell")
+    __slots__ = ("answer", "close", "ended", "finish", "identities", "last_op", "last_xid", "last_zxid", "session_id", "tell")
 
     def __init__(
         self,
@@ -83,6 +83,8 @@ class Client:
         self.finish = finish
         self.close = close
         self.session_id = NO_SESSION
+        self.ended = False
+        """Nothing more of it is to be handled: its last answer is made."""
         self.identities = [Identity("ip", peer_host)]
         self.last_op = 0
         self.last_xid = 0
@@ -152,6 +154,7 @@ class Dispatcher:
         session_id = connect.session_id
         session = self._tree.sessions.get(session_id)
         if session is None or session.password == OF_THIS_PROCESS or not _are_equal(session.password, connect.password):
+            client.ended = True
             answer = protocol.encode_connect_answer(connect, 0, 0, NO_PASSWORD)
             self._coordinator.when_visible(partial(client.answer, answer))
             self._coordinator.when_visible(client.finish)
@@ -244,6 +247,7 @@ class Dispatcher:
         zxid = client.last_zxid = self._tree.zxid
         coordinator.when_visible(partial(client.answer, protocol.encode_answer(xid, zxid, body, code)))
         if is_last:
+            client.ended = True
             self.gone(client)
             coordinator.when_visible(client.finish)
 

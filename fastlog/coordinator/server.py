@@ -148,7 +148,7 @@ class Connection:
     def _handle_frames(self) -> None:
         server = self._server
         now_ns = server.environment.reactor.now_ns
-        while not self._is_held and not self._is_finishing and not self.closed:
+        while not self._is_held and not self.client.ended and not self.closed:
             frame = self._receiver.next_frame()
             if frame is None:
                 return
@@ -289,6 +289,7 @@ class CoordinatorServer:
         self.environment = environment
         self.coordinator: Coordinator = coordinator
         self.data_directory = data_directory
+        self._since_ns = environment.reactor.now_ns
         self.dispatcher = Dispatcher(environment.reactor, coordinator, environment.random)
         self.statistics = Statistics()
         self.dirty: list[Connection] = []
@@ -298,6 +299,11 @@ class CoordinatorServer:
         self._accepting = False
         self._closed = False
         environment.reactor.at_turn_end(self.flush)
+
+    @property
+    def uptime_ms(self) -> int:
+        """For how long it has been there."""
+        return (self.environment.reactor.now_ns - self._since_ns) // _NS_PER_MS
 
     def listen(self, host: str, port: int) -> Listener:
         """Accept connections at an address from now on; OSError when it cannot be bound."""

@@ -97,6 +97,7 @@ def _mntr(server: CoordinatorServer) -> str:
         "packets_sent": numbers.sent,
         "num_alive_connections": len(server.connections),
         "outstanding_requests": _outstanding(server),
+        "uptime": server.uptime_ms,
         "znode_count": len(tree.nodes),
         "watch_count": len(watches),
         "ephemerals_count": sum(len(tree.ephemerals(session_id)) for session_id in tree.sessions),

@@ -193,6 +193,18 @@ def test_pipelined_requests_are_answered_in_order(served):
         sending.join(WAIT_S)
 
 
+def test_after_the_end_of_a_session_nothing_of_its_connection_is_done(served):
+    with served.connect() as connected:
+        data = framed(requests.encode_connect(0, 30_000, 0, bytes(16)))
+        data += framed(requests.encode_request(1, requests.Close()))
+        connected.sendall(data + b"".join(framed(requests.encode_request(xid, requests.Get("/"))) for xid in (2, 3)))
+        read_frame(connected)
+        head = requests.decode_head(Reader(read_frame(connected)))
+        assert (head.xid, head.error) == (1, 0)
+        with contextlib.suppress(ConnectionResetError):  # what it has not read may be reset
+            assert connected.recv(1) == b""
+
+
 def test_four_letters(served, kazoo):
     kazoo().create("/words", ephemeral=True)
     assert served.word(b"ruok") == "imok"
@@ -200,6 +212,7 @@ def test_four_letters(served, kazoo):
     assert "Mode: standalone\n" in served.word(b"srvr")
     assert "\n /127.0.0.1:" in served.word(b"stat")
     numbers = dict(line.split("\t") for line in served.word(b"mntr").splitlines())
+    assert int(numbers["zk_uptime"]) >= 0
     assert int(numbers["zk_znode_count"]) > 4 and int(numbers["zk_ephemerals_count"]) == 1
     assert f"clientPort={served.port}\n" in served.word(b"conf")
     assert "sid=0x" in served.word(b"cons")

@@ -205,8 +205,12 @@ class Connection:
         self.zxid = last_zxid
         self._xid = 0
         flag = b"" if read_only is None else struct.pack(">?", read_only)
-        self.send(struct.pack(">iqiq", 0, last_zxid, timeout_ms, session_id) + buffer(password) + flag)
-        fields = Fields(self.receive())
+        try:
+            self.send(struct.pack(">iqiq", 0, last_zxid, timeout_ms, session_id) + buffer(password) + flag)
+            fields = Fields(self.receive())
+        except Closed:
+            self.close()
+            raise
         self.version, self.timeout_ms, self.session_id = fields.take("iiq")
         self.password = fields.buffer() or b""
         self.tail = fields.data[fields.at :]
