@@ -42,7 +42,7 @@ def load_instrumented(directory: Path, *names: str) -> None:
 
 def run_one(name: str, directory: Path, arguments: list[str]) -> None:
     """Become the fuzzer of one target; never returns."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "fuzz")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "fuzz"), str(ROOT / "tests" / "support")]
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)  # the core finds what coverage calls in the engine
     load_instrumented(directory, "engine", "_core")
     import corpus  # noqa: PLC0415
@@ -136,7 +136,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.one:
         run_one(given.one, given.directory, given.rest)
-    sys.path[:0] = [str(ROOT), str(ROOT / "fuzz")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "fuzz"), str(ROOT / "tests" / "support")]
     from targets import TARGETS  # noqa: PLC0415
 
     counts = given.directory / "executions.json"

@@ -18,6 +18,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
+import coordinator_port
+
 from fastlog import _core, codecs
 from fastlog._core import BATCH_OVERHEAD_BYTES, CorruptBatch, FrameError, Receiver, Slice, crc32c
 from fastlog.coordinator import journal, records
@@ -623,6 +625,7 @@ TARGETS: dict[str, Target] = {
     "group_records": Target(group_records, 48),
     "znodes": Target(znodes, 64),
     "jute": Target(jute, 64, share=2),
+    "coordinator_port": Target(coordinator_port.coordinator_port, 200, 4 * MIB, share=2),
 }
 
 
@@ -737,6 +740,8 @@ def seeds(name: str) -> Iterator[bytes]:
         yield b"\x04" + partition_metadata.content(bytes(range(16)))
         yield b"\x05version=1\nnode.id=1\ncluster.id=abc\n"
         yield b"\x06a=b\\\n c\n!x\n\\u0041:d"
+    elif name == "coordinator_port":
+        yield from coordinator_port.seeds()
     elif name == "jute":
         from fastlog.coordinator.tree import Check, Create, Delete, OpenSession, SetData, Transaction  # noqa: PLC0415
 

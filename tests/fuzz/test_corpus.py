@@ -86,3 +86,12 @@ def test_seeds_are_accepted():
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_a_corpus_is_small(name):
     assert (corpus.DIRECTORY / name).stat().st_size <= corpus.MOST_BYTES
+
+
+def test_a_mistake_behind_the_coordinators_port_is_found(monkeypatch):
+    from fastlog.coordinator import dispatch, protocol
+
+    monkeypatch.setitem(dispatch._HANDLERS, protocol.WhoAmI, lambda *_: 1 // 0)
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        for data in targets.seeds("coordinator_port"):
+            targets.TARGETS["coordinator_port"].run(data)
