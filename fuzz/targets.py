@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
+import coordinator_client
 import coordinator_port
 
 from fastlog import _core, codecs
@@ -626,6 +627,7 @@ TARGETS: dict[str, Target] = {
     "znodes": Target(znodes, 64),
     "jute": Target(jute, 64, share=2),
     "coordinator_port": Target(coordinator_port.coordinator_port, 200, 4 * MIB, share=2),
+    "coordinator_client": Target(coordinator_client.coordinator_client, 200),
 }
 
 
@@ -740,6 +742,8 @@ def seeds(name: str) -> Iterator[bytes]:
         yield b"\x04" + partition_metadata.content(bytes(range(16)))
         yield b"\x05version=1\nnode.id=1\ncluster.id=abc\n"
         yield b"\x06a=b\\\n c\n!x\n\\u0041:d"
+    elif name == "coordinator_client":
+        yield from coordinator_client.seeds()
     elif name == "coordinator_port":
         yield from coordinator_port.seeds()
     elif name == "jute":
