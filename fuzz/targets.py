@@ -626,8 +626,8 @@ TARGETS: dict[str, Target] = {
     "group_records": Target(group_records, 48),
     "znodes": Target(znodes, 64),
     "jute": Target(jute, 64, share=2),
-    "coordinator_port": Target(coordinator_port.coordinator_port, 200, 4 * MIB, share=2),
-    "coordinator_client": Target(coordinator_client.coordinator_client, 200),
+    "coordinator_port": Target(coordinator_port.coordinator_port, 200, 64 * KIB, share=2),
+    "coordinator_client": Target(coordinator_client.coordinator_client, 48, 64 * KIB),
 }
 
 
