@@ -5,6 +5,8 @@
 Both need `fastlog/_core.c`, which `make build` generates.
 """
 
+import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -28,9 +30,11 @@ def run(*command: object) -> None:
 def build_fuzz(out: Path) -> None:
     """Build `_core` with coverage and `engine` with libFuzzer in it."""
     resources = subprocess.run(["clang", "-print-resource-dir"], check=True, capture_output=True, text=True).stdout.strip()
-    (library,) = Path(resources).glob("lib/*/libclang_rt.fuzzer_no_main-x86_64.a")
+    libraries = list(Path(resources).glob(f"lib/*/libclang_rt.fuzzer_no_main-{platform.machine()}.a"))
+    if not libraries:
+        sys.exit(f"there is no libFuzzer under {resources}: Debian has it in libclang-rt-VERSION-dev")
     run(sys.executable, "-m", "cython", "-3", "-X", "auto_pickle=False", ROOT / "fuzz/engine.pyx", "-o", out / "engine.c")
-    run("clang", *COMMON, "-O2", out / "engine.c", library, "-lstdc++", "-lm", "-lpthread", "-o", out / f"engine{SUFFIX}")
+    run("clang", *COMMON, "-O2", out / "engine.c", libraries[0], "-lstdc++", "-lm", "-lpthread", "-o", out / f"engine{SUFFIX}")
     run(
         "clang", *COMMON, "-O2", "-fsanitize=fuzzer-no-link", "-mllvm", "-sanitizer-coverage-prune-blocks=1",
         ROOT / "fastlog/_core.c", "-o", out / f"_core{SUFFIX}",
@@ -47,6 +51,9 @@ def build_asan(out: Path) -> None:
 
 
 if __name__ == "__main__":
+    compiler, build = {"fuzz": ("clang", build_fuzz), "asan": ("gcc", build_asan)}[sys.argv[1]]
+    if shutil.which(compiler) is None:
+        sys.exit(f"this is built with {compiler}, which is not here: install it first")
     directory = Path(sys.argv[2])
     directory.mkdir(parents=True, exist_ok=True)
-    {"fuzz": build_fuzz, "asan": build_asan}[sys.argv[1]](directory)
+    build(directory)
