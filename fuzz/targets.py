@@ -11,8 +11,11 @@ number that stands for how far the bytes came where the code is Python and repor
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -23,10 +26,12 @@ import coordinator_port
 
 from fastlog import _core, codecs
 from fastlog._core import BATCH_OVERHEAD_BYTES, CorruptBatch, FrameError, Receiver, Slice, crc32c
+from fastlog.coordinator import inspection as coordinator_inspection
 from fastlog.coordinator import journal, records
 from fastlog.coordinator.errors import CoordinatorError
 from fastlog.coordinator.jute import JuteError, Reader
 from fastlog.coordinator.tree import Tree
+from fastlog.env.disk import SystemDisk
 from fastlog.errors import CorruptRecord, DecodeError, UsageError
 from fastlog.groups.member import GroupSnapshot, MemberSnapshot
 from fastlog.groups.offsets import NO_EXPIRY, CommittedOffset
@@ -36,7 +41,14 @@ from fastlog.groups.subscriptions import subscribed_topics
 from fastlog.metadata import layout
 from fastlog.metadata.image import Endpoint, Partition
 from fastlog.properties import parse_properties
-from fastlog.storage import aborted_transactions, checkpoints, leader_epochs, meta_properties, partition_metadata
+from fastlog.storage import (
+    aborted_transactions,
+    checkpoints,
+    inspection,
+    leader_epochs,
+    meta_properties,
+    partition_metadata,
+)
 from fastlog.storage.producer_state import ProducerState
 from fastlog.wire.api import APIS
 from fastlog.wire.frames import body_position, encode_request
@@ -501,6 +513,42 @@ def small_files(data: bytes) -> Verdict:
     return kind
 
 
+FILE_NAMES = (
+    f"{0:020}.log", f"{0:020}.index", f"{0:020}.timeindex", f"{0:020}.txnindex", f"{7:020}.snapshot", "leader-epoch-checkpoint",
+    "recovery-point-offset-checkpoint", "partition.metadata", "meta.properties", f"journal.{1:016x}", f"snapshot.{1:016x}",
+)  # fmt: skip
+
+
+@cache
+def _directory() -> str:
+    """Return a directory for files that need a name; it goes with the process."""
+    path = tempfile.mkdtemp(prefix="fastlog-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def dumps(data: bytes) -> Verdict:
+    """Any file of a data directory as `fastlog dump` reads it: whatever is wrong is told, and nothing escapes."""
+    if not data:
+        return None
+    kind = data[0] % len(FILE_NAMES)
+    content = bytearray(data[1:])
+    if data[0] >= 128 and kind == 0:
+        _mend_all(content)
+    path = f"{_directory()}/{FILE_NAMES[kind]}"
+    with open(path, "wb") as file:
+        file.write(content)
+    items = inspection.inspect_file(SystemDisk(), path, with_records=True) or coordinator_inspection.inspect_file(
+        SystemDisk(), path
+    )
+    assert items is not None
+    verdict = kind
+    for item in items:
+        verdict = crc32c(f"{item['kind']} {str(item.get('reason'))[:20]}".encode(), verdict)
+    os.unlink(path)
+    return verdict
+
+
 # ---- what consumer groups store and their members say ----
 
 
@@ -621,6 +669,7 @@ TARGETS: dict[str, Target] = {
     "record_bytes": Target(record_bytes, 64, share=2),
     "decompression": Target(decompression, fixed_bytes=2 * MAX_DECOMPRESSED_BYTES + FIXED_BYTES),
     "indexes": Target(indexes, 32, 64 * KIB),
+    "dumps": Target(dumps, 96, 320 * KIB),
     "segments": Target(segments, 2 * BYTES_STAY_BYTES, 320 * KIB),
     "small_files": Target(small_files, 96, share=2),
     "group_records": Target(group_records, 48),
@@ -731,6 +780,21 @@ def seeds(name: str) -> Iterator[bytes]:
         second[7] = 3
         yield b"\x07\x08\x00" + struct.pack(">ii", 4, len(plain)) + plain + second
         yield b"\x03\x08\x00" + struct.pack(">ii", 4, len(plain)) + plain + second + bytes(100)
+    elif name == "dumps":
+        yield b"\0" + plain + produced
+        yield b"\x8f" + plain + plain
+        for kind, seed in ((4, 0), (5, 1), (6, 2), (3, 3), (7, 4), (8, 5)):
+            yield bytes([kind]) + list(seeds("small_files"))[seed][1:]
+        for kind, seed in ((1, 0), (2, 1)):
+            yield bytes([kind]) + list(seeds("indexes"))[seed][1:]
+        for kind in (9, 10):
+            for seed in seeds("jute"):
+                yield (
+                    bytes([kind])
+                    + FRAME_HEAD.pack(b"\xf1\x06ZJ", len(seed) - 1, crc32c(bytes(17) + seed[1:]))
+                    + bytes(17)
+                    + seed[1:]
+                )
     elif name == "small_files":
         state = ProducerState()
         state.append(_core.scan(produced)[0], 0)
