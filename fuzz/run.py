@@ -117,8 +117,8 @@ def pack(name: str, directory: Path) -> bool:
         if finished.returncode:
             print(finished.stderr.decode(errors="replace")[-4000:], flush=True)
             return False
-        inputs = [path.read_bytes() for path in Path(merged).iterdir()]
-    print(f"{name:14} {corpus.write(name, inputs)} of {len(inputs)} inputs, of {len(list(grown.iterdir()))}", flush=True)
+        inputs, others = ([path.read_bytes() for path in Path(one).iterdir()] for one in (merged, grown))
+    print(f"{name:14} {corpus.write(name, inputs, others)} inputs, of {len(inputs)} merged and {len(others)} grown", flush=True)
     return True
 
 
