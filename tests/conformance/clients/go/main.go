@@ -72,6 +72,9 @@ type request struct {
 	Ms          int    `json:"ms"`
 }
 
+// How long is waited for one more record of those that a client's own goroutines hand over one by one.
+const handOver = 10 * time.Millisecond
+
 // What a request's partition is where it is null: the client's partitioner chooses.
 const byPartitioner = -1
 

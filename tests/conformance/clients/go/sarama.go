@@ -381,7 +381,7 @@ func (m *saramaMember) poll(_ context.Context, r *request) (object, error) {
 				session.MarkMessage(one, "")
 			}
 			records = append(records, [4]any{one.Partition, one.Offset, encoded(one.Key), encoded(one.Value)})
-			wait = 0
+			wait = handOver
 			continue
 		case <-time.After(wait):
 		}

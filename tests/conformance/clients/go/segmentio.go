@@ -415,7 +415,7 @@ func (m *segmentioMember) poll(_ context.Context, r *request) (object, error) {
 			m.next[one.Partition] = one.Offset + 1
 			m.mutex.Unlock()
 			records = append(records, [4]any{one.Partition, one.Offset, encoded(one.Key), encoded(one.Value)})
-			wait = 0
+			wait = handOver
 			continue
 		case <-time.After(wait):
 		}
