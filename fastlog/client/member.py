@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 PROTOCOL_TYPE: Final = "consumer"
 RANGE: Final = "range"
 HEARTBEATS_PER_SESSION: Final = 10
+METADATA_AGE_MS: Final = 5_000
+"""How often a leader looks whether the topics have got more partitions, which nobody else would share out."""
 EXTRA_TIMEOUT_MS: Final = 5_000
+NANOSECONDS_PER_MILLISECOND: Final = 1_000_000
 _OUT: Final = (UnknownMemberId, IllegalGeneration, RebalanceInProgress)
 """What says that the generation is over, and the member has to join again."""
 
@@ -91,6 +94,9 @@ class Member:
         self._done: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._is_leaving = False
+        self._shared: dict[str, int] = {}
+        """Topic -> partitions, as this member has shared them out as the leader; nothing where another one leads."""
+        self._next_look_ns = 0
 
     def run(self) -> Pending[None]:
         """Take part until `leave`; fails with what cannot be tried again."""
@@ -129,8 +135,25 @@ class Member:
         try:
             yield from self._commit()
             yield from self._heartbeat()
+            if self._shared and (yield from self._has_outgrown()):
+                raise RebalanceInProgress  # a leader that joins again begins one
         except _AWAY:
             pass
+
+    def _has_outgrown(self) -> Flow[bool]:
+        """Tell whether the topics that this member shared out as the leader have other partitions by now; looks now and then."""
+        if self._now_ns() < self._next_look_ns:
+            return False
+        self._look_later()
+        yield self._cluster.refresh(list(self._shared))
+        known = self._cluster.topics
+        return any(name in known and len(known[name].leaders) != count for name, count in self._shared.items())
+
+    def _look_later(self) -> None:
+        self._next_look_ns = self._now_ns() + METADATA_AGE_MS * NANOSECONDS_PER_MILLISECOND
+
+    def _now_ns(self) -> int:
+        return self._cluster.reactor.clock.monotonic_ns()
 
     def _forget_assignment(self) -> None:
         if not self._is_leaving:
@@ -148,13 +171,13 @@ class Member:
             raise error_for_code(joined.error_code)
         self.member_id, self.generation = joined.member_id, joined.generation_id
         assignments: dict[str, list[TopicPartition]] = {}
+        self._shared = {}
         if joined.leader == joined.member_id:
             wanted = {one.member_id: decode_subscription(bytes(one.metadata)) for one in joined.members}
-            counts: dict[str, int] = {}
             for topic in dict.fromkeys(topic for topics in wanted.values() for topic in topics):
-                known = yield self._cluster.topic(topic)
-                counts[topic] = len(known.leaders)
-            assignments = assign_ranges(wanted, counts)
+                self._shared[topic] = len((yield self._cluster.topic(topic)).leaders)
+            self._look_later()
+            assignments = assign_ranges(wanted, self._shared)
         owned = decode_assignment((yield self._ask_sync(assignments)))
         yield from self._begin_reading(owned)
 

@@ -174,6 +174,24 @@ def test_a_member_outlives_its_broker(up, tmp_path):
 
 
 @pytest.mark.slow
+def test_partitions_that_are_added_are_shared_out_too(broker, topic):
+    group = f"g.{topic}"
+    command = [sys.executable, "-m", "fastlog", "consume", topic, "--group", group, "--bootstrap", broker.bootstrap]
+    member = subprocess.Popen([*command, "--offset", "end"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while group not in fastlog(broker, "group", "list").split() or described(broker, group)["state"] != "Stable":
+            pass
+        fastlog(broker, "topic", "alter", topic, "--partitions", 4)
+        while len(described(broker, group)["partitions"]) < 4:
+            pass
+        fastlog(broker, "produce", topic, "--partition", 3, text="there\n")
+        assert member.stdout.readline() == "there\n"
+    finally:
+        member.send_signal(signal.SIGTERM)
+        member.communicate(timeout=60)
+
+
+@pytest.mark.slow
 def test_whoever_owns_nothing_is_at_its_end(broker, topic):
     group, narrow = f"g.{topic}", f"narrow.{topic}"
     fastlog(broker, "topic", "create", narrow, "--partitions", 1)
