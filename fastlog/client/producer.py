@@ -188,7 +188,7 @@ class Producer:
         self.delivered_bytes = 0
         """Bytes of batches, compressed, that were acknowledged."""
         self.last_error: KafkaError | None = None
-        """What went wrong last, also where a later try mended it."""
+        """What went wrong last with a try, also where a later one mended it."""
         self.last_failure: KafkaError | None = None
         """Why a record was given up last."""
         self.buffered_bytes = 0
@@ -660,7 +660,7 @@ class Producer:
             self.delivered_bytes += batch.size_bytes
         else:
             self.failed_count += batch.count
-            self.last_error = self.last_failure = error
+            self.last_failure = error
         for at, callback in batch.callbacks:
             callback(Delivery(partition.topic, partition.index, base_offset + at if base_offset >= 0 else -1, error))
         self.buffered_bytes -= batch.size_bytes

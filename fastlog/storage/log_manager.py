@@ -54,7 +54,7 @@ class _DataDirectory(LogDirectory):
     __slots__ = ("checkpoint_files", "last_stop_was_clean", "lock", "logs", "offsets_at_start")
 
     def __init__(self, environment: StorageEnvironment, path: str, lock: DirectoryLock) -> None:
-        super().__init__(path)
+        super().__init__(path, environment.clock)
         self.lock = lock
         self.logs: dict[tuple[str, int], Log] = {}
         self.last_stop_was_clean = False

@@ -137,6 +137,20 @@ def test_a_batch_that_is_given_up_in_doubt_harms_no_other(world):
     assert log.deliveries[b"after"][0].offset == 1
 
 
+def test_why_records_came_too_late_is_said_once(world):
+    """Batches expire one after another, and none takes the one before it for its reason."""
+    w = world(request_timeout_ms=400, connect_timeout_ms=400)
+    w.broker.create("t", 1)
+    producer = Producer(w.cluster, linger_ms=0, batch_bytes=80, delivery_timeout_ms=1_000)
+    w.wait(producer.prepare("t"))
+    w.broker.silent = True
+    said = []
+    for number in range(10):
+        producer.send("t", b"%d" % number, on_delivery=said.append)
+    w.run_until(lambda: producer.failed_count == 10)
+    assert [str(delivery.error).count("not delivered in time") for delivery in said] == [1] * 10
+
+
 @given(st.lists(st.binary(max_size=5), min_size=1, max_size=20), st.integers(1, 5))
 @settings(max_examples=20, deadline=None)
 def test_keys_go_where_java_sends_them(world, keys, count):

@@ -4,6 +4,7 @@ import pytest
 
 from fastlog import errors
 from fastlog._core import Slice, scan
+from fastlog.storage.environment import SHORTAGES_INTERVAL_NS, SHORTAGES_LOGGED
 from fastlog.storage.log_config import LOG_APPEND_TIME
 
 NOW = 1_700_000_000_000
@@ -163,6 +164,19 @@ def test_a_full_disk_takes_back_the_turn_and_is_survived(opened, batch, read, sh
     (again,) = storage.append(log, batch([b"1"], producer=(7, 0, 1)))
     assert (again.error, again.base_offset) == (0, 1)
     assert read(log) == [(0, b"kept"), (1, b"1")]
+
+
+def test_a_full_disk_does_not_fill_the_log(opened, batch, caplog):
+    storage, log = opened()
+    storage.disk.fail("write", ".log", errno.ENOSPC)
+    for _ in range(40):
+        storage.append(log, batch([b"1"]))
+    assert [record.message.count("No space left") for record in caplog.records] == [1] * SHORTAGES_LOGGED
+    caplog.clear()
+    storage.timers.advance(SHORTAGES_INTERVAL_NS // 1_000_000)
+    storage.append(log, batch([b"1"]))
+    assert caplog.records[0].message.endswith(f": {40 - SHORTAGES_LOGGED} more writes failed like that")
+    assert len(caplog.records) == 2
 
 
 def test_a_write_that_fails_otherwise_fences_the_directory(storage, tmp_path, batch, topic_id):
