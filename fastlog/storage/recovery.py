@@ -273,10 +273,11 @@ class _Loading:
 
     def _add_epochs_of_log(self, epochs: LeaderEpochs) -> None:
         """Find, by bisection, where the log's batches pass to epochs later than the latest known."""
-        last = self._epoch_at(self.log_end() - 1)[0]
+        last_offset = self._end_of_batches() - 1
+        last = self._epoch_at(last_offset)[0] if last_offset >= self.log_start() else UNKNOWN_EPOCH
         while last > epochs.latest:
             low = max([self.log_start(), *(start for _, start in epochs.entries()[-1:])])
-            high = self.log_end() - 1
+            high = last_offset
             while low < high:
                 middle = (low + high) // 2
                 if self._epoch_at(middle)[0] > epochs.latest:
@@ -286,8 +287,22 @@ class _Loading:
             epoch, base_offset = self._epoch_at(low)
             epochs.assign(epoch, max(base_offset, self.log_start()))
 
+    def _end_of_batches(self) -> int:
+        """Return where the last batch ends, as far as that is known: where there may be gaps, an empty segment may follow one."""
+        if not self.may_have_gaps:
+            return self.log_end()
+        for index in reversed(range(len(self.segments))):
+            files = self.segments[index]
+            end = self._end_of(index) if files.segment is None else files.segment.next_offset
+            if files.size_bytes and end > files.base_offset:
+                return end
+        return self.log_start()
+
     def _epoch_at(self, offset: int) -> tuple[int, int]:
-        """Return (leader epoch, base offset) of the first batch that ends at or past `offset`."""
+        """Return (leader epoch, base offset) of the first batch that ends at or past `offset`.
+
+        The epoch is unknown where there may be gaps and one is all that comes.
+        """
         bases = [files.base_offset for files in self.segments]
         for index in range(max(0, bisect_right(bases, offset) - 1), len(bases)):
             files = self.segments[index]
@@ -299,6 +314,8 @@ class _Loading:
             if found is not None:
                 base_offset, position, _ = found
                 return _INT32.unpack(segment.log.pread(4, position + LEADER_EPOCH_POSITION))[0], base_offset
+        if self.may_have_gaps:
+            return UNKNOWN_EPOCH, offset
         raise CorruptRecord(f"{self.path}: offset {offset} is below the log's end, and in no segment")
 
     def topic_id(self) -> bytes | None:

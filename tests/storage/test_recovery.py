@@ -169,6 +169,25 @@ def test_offsets_missing_between_segments_end_the_log_unless_kafka_may_have_comp
     assert (log.segment_base_offsets == [0, 4]) == (kept == 6)
 
 
+@pytest.mark.parametrize("left", [2, 0])
+def test_a_log_that_may_have_gaps_opens_with_an_empty_segment_behind_one(storage, batch, topic_id, read, left):
+    """A lost machine took the end of a segment, and all of the next one but its name."""
+    made = storage(segment_bytes=300)
+    log = made.open().create("__consumer_offsets", 0, topic_id)
+    fill(made, log, batch, 0, 21)
+    assert log.segment_base_offsets[-2:] == [16, 20]
+    made.crash()
+    before_last = f"{log.path}/{16:020d}.log"
+    os.truncate(before_last, os.stat(before_last).st_size // 4 * left)
+    os.truncate(f"{log.path}/{20:020d}.log", 0)
+    log = made.open().get("__consumer_offsets", 0)
+    assert log.log_end_offset == 20
+    assert log.leader_epochs.entries() == [(0, 0), (1, 4), (2, 8), (3, 12), (4, 16)][: 5 if left else 4]
+    assert [offset for offset, _ in read(log)][-1] == 15 + left
+    fill(made, log, batch, 20, 30)
+    assert [offset for offset, _ in read(log)] == [*range(16 + left), *range(20, 30)]
+
+
 def test_indexes_are_built_anew(opened, batch, read):
     storage, log = opened(segment_bytes=3000, index_interval_bytes=100)
     fill(storage, log, batch, 0, 100)
