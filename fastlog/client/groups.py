@@ -89,7 +89,13 @@ class Groups:
         return self.ask(group_id, request, OffsetFetchResponse, result)
 
     def commit(
-        self, group_id: str, offsets: Mapping[TopicPartition, int], *, member_id: str = "", generation: int = -1
+        self,
+        group_id: str,
+        offsets: Mapping[TopicPartition, int],
+        *,
+        member_id: str = "",
+        generation: int = -1,
+        instance_id: str | None = None,
     ) -> Pending[None]:
         """Commit offsets, of a group without members or as one of them. Fails with UnknownMemberId, IllegalGeneration, ..."""
         topics: dict[str, OffsetCommitRequest.OffsetCommitRequestTopic] = {}
@@ -103,6 +109,7 @@ class Groups:
             return OffsetCommitRequest(
                 group_id=group_id,
                 member_id=member_id,
+                group_instance_id=instance_id,
                 generation_id_or_member_epoch=generation,
                 topics=list(topics.values()),
             )

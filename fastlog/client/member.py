@@ -3,12 +3,15 @@
 A flow on the reactor: join, sync, read from what is committed, heartbeats; when the others rebalance it commits what was handed
 out and joins again. Only the end of what a caller has said to be `done` with is committed, so nothing is lost when it ends
 halfway.
+
+A static member (KIP-345) has an instance id: it leaves without a word, and whoever comes under its id before its session has
+ended takes its place and what it owned, without a rebalance. Of two under one id the older is fenced (FencedInstanceId).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fastlog.client.assignments import (
     TopicPartition,
@@ -24,6 +27,7 @@ from fastlog.errors import (
     CoordinatorLoadInProgress,
     CoordinatorNotAvailable,
     FencedInstanceId,
+    GroupIdNotFound,
     IllegalGeneration,
     KafkaError,
     MemberIdRequired,
@@ -41,7 +45,6 @@ from fastlog.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 
 if TYPE_CHECKING:
     from fastlog.client.cluster import Cluster
-    from fastlog.client.consumer import Consumer
     from fastlog.client.groups import Groups
     from fastlog.env.reactor import Flow, Pending
 
@@ -52,7 +55,7 @@ METADATA_AGE_MS: Final = 5_000
 """How often a leader looks whether the topics have got more partitions, which nobody else would share out."""
 EXTRA_TIMEOUT_MS: Final = 5_000
 NANOSECONDS_PER_MILLISECOND: Final = 1_000_000
-_OUT: Final = (UnknownMemberId, IllegalGeneration, RebalanceInProgress)
+_OUT: Final = (UnknownMemberId, GroupIdNotFound, IllegalGeneration, RebalanceInProgress)
 """What says that the generation is over, and the member has to join again."""
 
 _AWAY: Final = (
@@ -62,6 +65,16 @@ _AWAY: Final = (
 """What says that there is no coordinator to talk to just now."""
 
 
+class Reader(Protocol):
+    """What a member assigns its partitions to: a `Consumer`, or whatever stands in its place."""
+
+    def assign(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets on, and no others."""
+
+    def offsets(self, timestamps_ms: Mapping[TopicPartition, int]) -> Pending[dict[TopicPartition, int]]:
+        """Find where to begin: EARLIEST or LATEST."""
+
+
 class Member:
     """One member, reading through a consumer that it assigns."""
 
@@ -69,15 +82,18 @@ class Member:
         self,
         cluster: Cluster,
         groups: Groups,
-        consumer: Consumer,
+        consumer: Reader,
         group_id: str,
         topics: Sequence[str],
         *,
         session_timeout_ms: int = 10_000,
         rebalance_timeout_ms: int = 60_000,
         begin: int = EARLIEST,
+        instance_id: str | None = None,
     ) -> None:
-        """`begin` is where to read a partition for which nothing is committed that is still there: EARLIEST or LATEST."""
+        """`begin` is where to read a partition for which nothing is committed that is still there: EARLIEST or LATEST. With an
+        `instance_id` the member is a static one.
+        """
         self.member_id = ""
         self.generation = -1
         self.owned: tuple[TopicPartition, ...] = ()
@@ -91,6 +107,7 @@ class Member:
         self._session_timeout_ms = session_timeout_ms
         self._rebalance_timeout_ms = rebalance_timeout_ms
         self._begin = begin
+        self._instance_id = instance_id
         self._done: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._is_leaving = False
@@ -122,7 +139,7 @@ class Member:
                         yield from self._stay()
             except _AWAY:
                 yield self._cluster.sleep(self._cluster.retry_backoff_ms)
-            except UnknownMemberId:
+            except (UnknownMemberId, GroupIdNotFound):
                 self.member_id = ""
             except RebalanceInProgress:
                 yield from self._commit_before_rebalance()
@@ -186,6 +203,7 @@ class Member:
             return JoinGroupRequest(
                 group_id=self._group_id,
                 member_id=self.member_id,
+                group_instance_id=self._instance_id,
                 session_timeout_ms=self._session_timeout_ms,
                 rebalance_timeout_ms=self._rebalance_timeout_ms,
                 protocol_type=PROTOCOL_TYPE,
@@ -207,6 +225,7 @@ class Member:
                 group_id=self._group_id,
                 generation_id=self.generation,
                 member_id=self.member_id,
+                group_instance_id=self._instance_id,
                 protocol_type=PROTOCOL_TYPE,
                 protocol_name=RANGE,
                 assignments=[
@@ -240,7 +259,12 @@ class Member:
 
     def _heartbeat(self) -> Flow[None]:
         def request() -> HeartbeatRequest:
-            return HeartbeatRequest(group_id=self._group_id, member_id=self.member_id, generation_id=self.generation)
+            return HeartbeatRequest(
+                group_id=self._group_id,
+                member_id=self.member_id,
+                group_instance_id=self._instance_id,
+                generation_id=self.generation,
+            )
 
         def result(answer: HeartbeatResponse) -> None:
             if answer.error_code:
@@ -251,7 +275,9 @@ class Member:
     def _commit(self) -> Flow[None]:
         changed = {where: offset for where, offset in self._done.items() if self._committed.get(where) != offset}
         if changed:
-            yield self._groups.commit(self._group_id, changed, member_id=self.member_id, generation=self.generation)
+            yield self._groups.commit(
+                self._group_id, changed, member_id=self.member_id, generation=self.generation, instance_id=self._instance_id
+            )
             self._committed.update(changed)
 
     def _commit_before_rebalance(self) -> Flow[None]:
@@ -266,6 +292,8 @@ class Member:
             return
         try:
             yield from self._commit()
+            if self._instance_id is not None:
+                return  # its place is kept for as long as its session
             identity = LeaveGroupRequest.MemberIdentity(member_id=self.member_id)
 
             def request() -> LeaveGroupRequest:
