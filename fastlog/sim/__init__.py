@@ -8,6 +8,6 @@ One noun a file: `entropy` (the draw), `trace` (what happened, and its hash), `s
 (what a kill ends), `clock`, `disk`, `drive`, `network`, `flusher` (the seam's simulated versions), `machine` (what outlives a
 process), `fault` (which misfortunes, when), `violation` (what a run ends with), `world` (what every run has), `run` (many seeds).
 A world of logs: `broker`, `peer`, `producer`, `consumer` (the workload on the real wire protocol), `ondisk`, `checker` (what must
-hold), `log_world`. A world of a coordinator: `coordinator/`. No sets are iterated here, no real clock is read, no thread is
-started.
+hold), `log_world`. A world of a coordinator: `coordinator/`; of consumer groups: `groups/`. No sets are iterated here, no real
+clock is read, no thread is started.
 """

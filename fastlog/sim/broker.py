@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class SimulatedBroker:
     """One process of a broker. Implements `machine.BrokerProgram`."""
 
-    def __init__(self, settings: Settings, environment: Environment) -> None:
-        self.node = Node(Config(Setting(name, text, "sim") for name, text in settings.options.items()), environment)
+    def __init__(self, options: Mapping[str, str], environment: Environment) -> None:
+        self.node = Node(Config(Setting(name, text, "sim") for name, text in options.items()), environment)
         self.node.start().then(lambda outcome: outcome.result())
 
     def is_ready(self) -> bool:
@@ -48,4 +48,4 @@ class SimulatedBroker:
 
 def broker_maker(settings: Settings) -> Callable[[Environment], SimulatedBroker]:
     """Return what boots a broker with these settings in a new process."""
-    return partial(SimulatedBroker, settings)
+    return partial(SimulatedBroker, settings.options)

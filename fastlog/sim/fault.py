@@ -28,6 +28,7 @@ Kind = Literal[
     "client pause",
     "client crash",
     "client clock jump",
+    "client double",
 ]
 
 NANOSECONDS_PER_MILLISECOND = 1_000_000
@@ -122,3 +123,33 @@ COORDINATOR_FAULTS = FaultTable(
     most_duration_ms=4_500,
 )
 """Pauses and cuts are longer than a session now and then."""
+
+GROUP_FAULTS = FaultTable(
+    (
+        ("kill", 4),
+        ("kill in a write", 6),
+        ("lose", 3),
+        ("lose in a write", 5),
+        ("stop", 2),
+        ("reset", 8),
+        ("cut", 3),
+        ("disk full", 2),
+        ("short writes", 1),
+        ("write errors", 1),
+        ("sync errors", 1),
+        ("sync errors, bare restart", 1),
+        ("slow disk", 1),
+        ("clock jump", 2),
+        ("pause", 3),
+        ("client pause", 6),
+        ("client crash", 6),
+        ("client clock jump", 1),
+        ("client double", 3),
+    ),
+    least_traffic=5,
+    most_traffic=30,
+    least_faults=2,
+    most_faults=5,
+    most_duration_ms=4_500,
+)
+"""Pauses and cuts are longer than a member's session now and then."""

@@ -1,4 +1,4 @@
-"""A simulated machine that runs one broker: what outlives a process (drive, locks), and how processes come and go on it.
+"""A simulated machine that runs one program: what outlives a process (drive, locks), and how processes come and go on it.
 
 A process ends in one of three ways: cleanly (`stop`), killed (its memory is gone, the page cache stays), or with the machine
 (`lose`: what was not synced may be gone as well, and the boot id changes). A crash can also be armed to strike in the middle of

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from fastlog.sim.broker import broker_maker
 from fastlog.sim.coordinator.world import CoordinatorWorld
+from fastlog.sim.groups.world import GroupWorld
 from fastlog.sim.log_world import LogWorld
 from fastlog.sim.world import Outcome, World
 
@@ -25,7 +26,13 @@ EXIT_VIOLATION = 1
 
 def world_of(seed: int, printer: Callable[[str], object] | None = None) -> World[Any]:
     """Return the world of a seed, not yet run."""
-    return LogWorld(seed, broker_maker, printer) if seed % 2 else CoordinatorWorld(seed, printer)
+    match seed % 3:
+        case 0:
+            return CoordinatorWorld(seed, printer)
+        case 1:
+            return LogWorld(seed, broker_maker, printer)
+        case _:
+            return GroupWorld(seed, printer)
 
 
 class KindTotals:

@@ -2,7 +2,8 @@
 
 A run has two parts. While there is traffic, faults come one after another, each once there was enough of it since the last was
 over. Then everything heals, and what is left is checked as a whole. What traffic is, who makes it, which faults there are beside
-those of the machine and the wires, and what must hold, is a subclass's business (`log_world`, `coordinator.world`).
+those of the machine, the wires and the clients, and what must hold, is a subclass's business (`log_world`, `coordinator.world`,
+`groups.world`).
 """
 
 from __future__ import annotations
@@ -131,8 +132,16 @@ class World(Generic[P]):
     def _before_loss(self) -> None:
         """Take note of what the machine has for certain: it is about to lose its power, or its disk has failed."""
 
+    def _clients(self) -> Sequence[Process]:
+        """Return the clients' processes that faults may befall."""
+        return ()
+
+    def _client_crashed(self, process: Process) -> None:
+        """Take it that a client's process was killed."""
+        raise NotImplementedError
+
     def _strike_elsewhere(self, fault: Fault) -> None:
-        """Let a fault come that is none of the machine, its disk or the wires; `_over` follows."""
+        """Let a fault come that only this kind of world knows; `_over` follows."""
         raise NotImplementedError
 
     # ---- running
@@ -173,11 +182,12 @@ class World(Generic[P]):
         self.machine.stop(lambda: stopped.append(True))
         self._step_until(lambda: bool(stopped), DRAIN_LIMIT_NS, "a clean stop")
 
-    def _step_until(self, condition: Callable[[], bool], limit_ns: int, what: str) -> None:
+    def _step_until(self, condition: Callable[[], bool], limit_ns: int, what: str, kind: str = "stuck") -> None:
+        """Run until `condition` holds; a violation of `kind` when that takes too long."""
         end_ns = self.scheduler.now_ns + limit_ns
         while self.scheduler.steps % STEPS_PER_LOOK or not condition():
             if self.scheduler.now_ns > end_ns or self.scheduler.steps > MOST_STEPS:
-                raise Violation("stuck", f"{what} did not come to an end in {limit_ns / 1e9:.0f} s and {MOST_STEPS} steps")
+                raise Violation(kind, f"{what} did not come to an end in {limit_ns / 1e9:.0f} s and {MOST_STEPS} steps")
             if not self.scheduler.step():
                 raise Violation("stuck", f"nothing happens any more, and {what} did not come to an end")
             if self.verdict.violation is not None:
@@ -250,8 +260,34 @@ class World(Generic[P]):
                 if machine.process is not None:
                     machine.process.clock.jump(self._entropy.between(-MOST_JUMP_MS, MOST_JUMP_MS))
                 self._over()
+            case "pause":
+                process = machine.process
+                assert process is not None
+                process.pause()
+                later(fault.duration_ns, self._go_on, process)
+            case "client pause" | "client crash" | "client clock jump":
+                clients = self._clients()
+                if clients:
+                    self._strike_client(self._entropy.choose(clients), fault)
+                self._over()
             case _:
                 self._strike_elsewhere(fault)
+
+    def _strike_client(self, process: Process, fault: Fault) -> None:
+        """Let a fault of a client come; the next one does not wait until it is over."""
+        match fault.kind:
+            case "client pause":
+                process.pause()
+                self.scheduler.after(fault.duration_ns, process.resume)
+            case "client crash":
+                process.kill()
+                self._client_crashed(process)
+            case "client clock jump":
+                process.clock.jump(self._entropy.between(-MOST_JUMP_MS, MOST_JUMP_MS))
+
+    def _go_on(self, process: Process) -> None:
+        process.resume()
+        self._over()
 
     def _over(self) -> None:
         self._fault_is_on = False

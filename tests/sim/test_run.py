@@ -12,7 +12,7 @@ from fastlog.sim.broker import broker_maker
 from fastlog.sim.log_world import run_seed
 
 SEEDS = (1, 2, 3, 4)
-"""Two of each kind of world."""
+"""Some of each kind of world."""
 
 
 def test_the_broker_keeps_its_promises():
@@ -43,7 +43,8 @@ def test_many_seeds_sum_up_what_they_met():
     said = out.getvalue()
     assert said.startswith("3 seeds (0 to 2), 0 with a violation, 0 too thin to count")
     assert "CPU s/seed" in said
-    assert "coordinator: 2 seeds, " in said and " watches told, " in said
+    assert "coordinator: 1 seeds, " in said and " watches told, " in said
+    assert "groups: 1 seeds, " in said and " generations, " in said
     assert "logs: 1 seeds, " in said and " records polled, " in said
     assert "\r" not in said, "progress is for terminals"
 

@@ -15,9 +15,9 @@ from fastlog.sim.coordinator.checker import CoordinatorChecker
 from fastlog.sim.coordinator.journal_reader import JournalReader
 from fastlog.sim.coordinator.program import SimulatedCoordinator
 from fastlog.sim.coordinator.worker import TIMEOUTS_MS, Worker
-from fastlog.sim.fault import COORDINATOR_FAULTS, Fault
+from fastlog.sim.fault import COORDINATOR_FAULTS
 from fastlog.sim.scheduler import NANOSECONDS_PER_MILLISECOND
-from fastlog.sim.world import DRAIN_LIMIT_NS, LEAST_DOWN_NS, MOST_DOWN_NS, MOST_JUMP_MS, TRAFFIC_LIMIT_NS, World
+from fastlog.sim.world import DRAIN_LIMIT_NS, LEAST_DOWN_NS, MOST_DOWN_NS, TRAFFIC_LIMIT_NS, World
 
 if TYPE_CHECKING:
     from fastlog.env import Environment
@@ -135,40 +135,9 @@ class CoordinatorWorld(World[SimulatedCoordinator]):
 
     # ---- faults
 
-    def _strike_elsewhere(self, fault: Fault) -> None:
-        machine, later = self.machine, self.scheduler.after
-        match fault.kind:
-            case "pause":
-                process = machine.process
-                assert process is not None
-                process.pause()
-                later(fault.duration_ns, self._go_on, process)
-            case "client pause":
-                worker = self._draw_worker()
-                if worker is not None:
-                    worker.process.pause()
-                    later(fault.duration_ns, worker.process.resume)
-                self._over()
-            case "client crash":
-                worker = self._draw_worker()
-                if worker is not None:
-                    name = worker.process.name
-                    worker.process.kill()
-                    self.workers[name] = None
-                    later(self._entropy.between(LEAST_DOWN_NS, MOST_DOWN_NS), self._start_worker, name)
-                self._over()
-            case "client clock jump":
-                worker = self._draw_worker()
-                if worker is not None:
-                    worker.process.clock.jump(self._entropy.between(-MOST_JUMP_MS, MOST_JUMP_MS))
-                self._over()
-            case _:
-                raise AssertionError(fault.kind)
+    def _clients(self) -> list[Process]:
+        return [worker.process for worker in self._living()]
 
-    def _draw_worker(self) -> Worker | None:
-        living = self._living()
-        return self._entropy.choose(living) if living else None
-
-    def _go_on(self, process: Process) -> None:
-        process.resume()
-        self._over()
+    def _client_crashed(self, process: Process) -> None:
+        self.workers[process.name] = None
+        self.scheduler.after(self._entropy.between(LEAST_DOWN_NS, MOST_DOWN_NS), self._start_worker, process.name)
