@@ -284,7 +284,7 @@ class Member:
         """Commit in the generation that ends; what fails is read again by whoever owns it next."""
         try:
             yield from self._commit()
-        except (*_OUT, FencedInstanceId):
+        except (*_OUT, *_AWAY, FencedInstanceId):
             pass
 
     def _leave(self) -> Flow[None]:

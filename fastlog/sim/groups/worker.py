@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastlog.client.cluster import Address, Cluster
 from fastlog.client.consumer import EARLIEST, LATEST
 from fastlog.client.member import Member
-from fastlog.errors import FencedInstanceId, KafkaError
+from fastlog.errors import FencedInstanceId, KafkaError, NetworkException, RequestTimedOut
 from fastlog.sim.groups.observed import ObservedGroups
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ class GroupWorker:
         except FencedInstanceId:
             self.is_over = True
         except KafkaError as error:
-            if not error.retriable:
-                raise
+            if not error.retriable or isinstance(error, NetworkException | RequestTimedOut):
+                raise  # it outlives a broker that is away
             # It was tried often enough: a program that ends there is started again.
 
     def _commit_late(self, member: Member) -> Any:
