@@ -358,10 +358,12 @@ class Tree:
                     raise BadArguments(path, "it stays")
                 if "/" not in path or "\0" in path:
                     check_path(path)
-                node = self._nodes.get(path)
-                if node is None:  # also under a name that no znode can have, unlike in other operations
+                if parent_of(path) not in self._nodes:  # also where no znode can have that path, unlike in other operations
                     raise NoNode(path)
                 self._permit(parent_of(path), Permission.DELETE, identities, path)
+                node = self._nodes.get(path)
+                if node is None:
+                    raise NoNode(path)
                 self._expect(path, node.version, version)
                 if path in self._children:
                     raise NotEmpty(path)

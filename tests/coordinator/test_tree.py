@@ -157,6 +157,7 @@ def test_lists_have_versions_of_their_own(apply):
         Delete("/a/child", 9),
         SetData("/a", b"", 9),
         SetAcl("/a", ONLY_ANN, 9),
+        Delete("/a/not-there"),
         Check("/a", 9),
     ],
 )
