@@ -150,6 +150,7 @@ def _consume_as_member(
                 running.result()
             if not ready.done:
                 break
+            printed: dict[TopicPartition, int] = {}
             for fetched in consumer.poll():
                 next_offset = fetched.batch.last_offset + 1
                 for record in fetched.records():
@@ -158,10 +159,12 @@ def _consume_as_member(
                     if left == 0:
                         next_offset = record.offset + 1
                         break
-                member.done(fetched.topic, fetched.partition, next_offset)
+                printed[fetched.topic, fetched.partition] = next_offset
                 if left == 0:
                     break
             out.flush()
+            for (name, partition), next_offset in printed.items():  # only now: what is still held here may never get out
+                member.done(name, partition, next_offset)
     finally:
         client.wait(member.leave())
 

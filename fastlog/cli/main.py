@@ -84,14 +84,22 @@ def run(arguments: Sequence[str]) -> int:
     except FastlogError as error:
         return _fail(_one_line(str(error)), EXIT_FAILED)
     except (ReaderGone, BrokenPipeError):
-        # Nothing more may be written there, not even by the interpreter on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return EXIT_BROKEN_PIPE
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _write_no_more()
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", EXIT_FAILED)
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
+
+
+def _write_no_more() -> None:
+    """Have nothing more written to stdout, not even by the interpreter on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,6 +1,7 @@
 """`fastlog group` and `fastlog consume --group`, as people run them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -146,6 +147,18 @@ def test_what_was_committed_and_is_gone_is_begun_anew(broker, topic):
         client.wait(Groups(client.cluster).commit(group, {(topic, 0): 1_000, (topic, 1): 1_000}))
     read = fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()
     assert sorted(read) == sorted(f"v{n}" for n in range(30))
+
+
+@pytest.mark.slow
+def test_what_could_not_be_printed_is_not_committed(broker, topic):
+    group = f"g.{topic}"
+    command = [sys.executable, "-m", "fastlog", "consume", topic, "--group", group, "--bootstrap", broker.bootstrap]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=buffered, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, b"fastlog: No space left on device\n")
+    printed = fastlog(broker, "consume", topic, "--group", group, "--exit-at-end").split()
+    assert sorted(printed) == sorted(f"v{n}" for n in range(30))
 
 
 @pytest.mark.slow
