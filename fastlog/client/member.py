@@ -11,6 +11,7 @@ ended takes its place and what it owned, without a rebalance. Of two under one i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fastlog.client.assignments import (
@@ -288,17 +289,16 @@ class Member:
             pass
 
     def _leave(self) -> Flow[None]:
-        if not self.member_id:
+        identity = LeaveGroupRequest.MemberIdentity(member_id=self.member_id)
+        if not identity.member_id:
             return
-        try:
+        with suppress(KafkaError):  # it is read again by whoever owns it next
             yield from self._commit()
-            if self._instance_id is not None:
-                return  # its place is kept for as long as its session
-            identity = LeaveGroupRequest.MemberIdentity(member_id=self.member_id)
+        if self._instance_id is not None:
+            return  # its place is kept for as long as its session
 
-            def request() -> LeaveGroupRequest:
-                return LeaveGroupRequest(group_id=self._group_id, members=[identity])
+        def request() -> LeaveGroupRequest:
+            return LeaveGroupRequest(group_id=self._group_id, members=[identity])
 
+        with suppress(KafkaError):  # its session ends without it
             yield self._groups.ask(self._group_id, request, LeaveGroupResponse, lambda answer: None, tries=1)
-        except KafkaError:
-            pass  # its session ends without it
