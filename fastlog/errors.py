@@ -33,10 +33,14 @@ def cannot_listen(who: str, host: str, port: int, error: OSError) -> UsageError:
     return UsageError(f"{who} cannot listen on {host or '*'}:{port} ({error.strerror or error}): {advice}")
 
 
-def cannot_write(directory: str, error: OSError) -> UsageError:
-    """Say of a directory that a start cannot write to which it is, why, and what to do."""
-    advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
-    return UsageError(f"{directory} cannot be written ({error.strerror or error}): {advice}, or choose another")
+def cannot_use(directory: str, error: OSError) -> UsageError:
+    """Say of a directory that a start cannot read or write which it is, why, and what to do."""
+    advice = "choose another"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "make room, or choose another"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "make it writable, or choose another"
+    return UsageError(f"{directory} cannot be used ({error.strerror or error}): {advice}")
 
 
 class StorageFailed(FastlogError):

@@ -14,7 +14,7 @@ from fastlog.coordinator.server import CoordinatorServer
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
-from fastlog.errors import UsageError, cannot_listen, cannot_write
+from fastlog.errors import UsageError, cannot_listen, cannot_use
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def open_coordinator(
             f"the coordinator's directory {path} is held by another process: stop that one, or choose another directory"
         ) from None
     except OSError as error:
-        raise cannot_write(f"the coordinator's directory {path}", error) from None
+        raise cannot_use(f"the coordinator's directory {path}", error) from None
     try:
         coordinator = Coordinator(
             environment.reactor, environment.disk, environment.flusher, environment.random, path, journal_file_bytes
@@ -42,7 +42,7 @@ def open_coordinator(
         raise UsageError(str(error)) from error
     except OSError as error:
         lock.release()
-        raise cannot_write(f"the coordinator's directory {path}", error) from None
+        raise cannot_use(f"the coordinator's directory {path}", error) from None
 
 
 def listen(server: CoordinatorServer, host: str, port: int) -> Listener:

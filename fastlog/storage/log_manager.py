@@ -16,7 +16,7 @@ from functools import partial
 
 from fastlog.env import DirectoryLock
 from fastlog.env.directories import make_directories_durably
-from fastlog.errors import CorruptRecord, KafkaStorageError, StorageFailed, UsageError, cannot_write
+from fastlog.errors import CorruptRecord, KafkaStorageError, StorageFailed, UsageError, cannot_use
 from fastlog.storage import checkpoints, meta_properties, names
 from fastlog.storage.checkpoints import CheckpointFile, Offsets, read_file, write_now
 from fastlog.storage.environment import LogDirectory, StorageEnvironment
@@ -131,7 +131,7 @@ class LogManager:
                 f"data directory {path} is held by another process: stop that one, or choose another directory"
             ) from None
         except OSError as error:
-            raise cannot_write(f"data directory {path}", error) from None
+            raise cannot_use(f"data directory {path}", error) from None
 
     def _stored_identity(self, directory: _DataDirectory) -> MetaProperties | None:
         path = f"{directory.path}/{meta_properties.FILE_NAME}"
@@ -149,7 +149,7 @@ class LogManager:
                 try:
                     write_now(self.environment.disk, path, MetaProperties(cluster_id, node_id).content())
                 except OSError as error:
-                    raise cannot_write(f"data directory {directory.path}", error) from None
+                    raise cannot_use(f"data directory {directory.path}", error) from None
 
     def _unlock(self) -> None:
         for directory in self._directories:

@@ -31,12 +31,18 @@ def test_a_directory_that_another_process_holds(storage):
 
 @pytest.mark.parametrize(
     ("operation", "number", "advice"),
-    [("mkdir", errno.EACCES, "make it writable"), ("lock", errno.EROFS, "make it writable"), ("lock", errno.ENOSPC, "make room")],
+    [
+        ("mkdir", errno.EACCES, "make it writable, or choose another"),
+        ("lock", errno.EROFS, "make it writable, or choose another"),
+        ("lock", errno.ENOSPC, "make room, or choose another"),
+        ("mkdir", errno.ENOTDIR, "choose another"),
+        ("lock", errno.EIO, "choose another"),
+    ],
 )
-def test_a_directory_that_cannot_be_written(storage, tmp_path, operation, number, advice):
+def test_a_directory_that_cannot_be_used(storage, tmp_path, operation, number, advice):
     made = storage(tmp_path / "one", tmp_path / "two")
     made.disk.fail(operation, "/two", number)
-    with pytest.raises(UsageError, match=rf"/two cannot be written \({os.strerror(number)}\): {advice}, or choose another"):
+    with pytest.raises(UsageError, match=rf"/two cannot be used \({os.strerror(number)}\): {advice}$"):
         made.open()
     made.disk.failures = []
     made.open()  # the lock of the first was given up
