@@ -5,8 +5,9 @@ at the turn's end. Four letters in the place of the first size are a question of
 
 What clients may hold is bounded: `MAX_CONNECTIONS` in all; of one, a request of `MAX_REQUEST_BYTES`, `MAX_UNDER_WAY` requests
 without an answer and `MAX_UNSENT_BYTES` of unread answers before it is read no further, `MAX_UNREAD_BYTES` of unread events
-before it is closed. A connection that does not say who it is within `GREETING_MS` is closed; one that is silent later is its
-session's matter. Bytes that are no request close their connection with one line in the log, and harm nobody else.
+before it is closed. A connection that does not say who it is within `GREETING_MS` is closed, and so is one that has not read its
+last answer after `LAST_ANSWER_MS`; one that is silent in between is its session's matter. Bytes that are no request close their
+connection with one line in the log, and harm nobody else.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ MAX_UNDER_WAY: Final = 1_000
 MAX_UNSENT_BYTES: Final = 256 << 10
 MAX_UNREAD_BYTES: Final = 8 << 20
 GREETING_MS: Final = 10_000
+LAST_ANSWER_MS: Final = 10_000
 ACCEPTS_PER_TURN: Final = 64
 ACCEPT_AGAIN_MS: Final = 200
 _WORD_BYTES: Final = 4
@@ -90,7 +92,7 @@ class Connection:
         self.peer_host, self.peer_port = transport.peer_host, transport.peer_port
         self.client = Client(self.peer_host, self._answer, self._tell, self._finish, self.close)
         server.environment.network.watch(transport, READABLE, self._on_ready)
-        self._greeting = server.environment.reactor.call_later(GREETING_MS, self._not_greeted)
+        self._timer = server.environment.reactor.call_later(GREETING_MS, self._not_greeted)
 
     @property
     def under_way(self) -> int:
@@ -126,6 +128,8 @@ class Connection:
         if not count:
             self.close("")
             return
+        if self.client.ended:
+            return  # read, so that what it still sends does not cost it its last answer, and kept nowhere
         if start is None:
             self._receiver.received(count)
             self._handle_frames()
@@ -137,7 +141,7 @@ class Connection:
     def _begin(self, start: bytes) -> None:
         self._start = None
         if start in WORDS or start.isalpha():
-            self._has_greeted = True
+            self._has_greeted = self.client.ended = True
             self._push(answer_to(start.decode(), self._server))
             self._finish()
             return
@@ -159,7 +163,7 @@ class Connection:
                 server.dispatcher.handle(self.client, bytes(frame))
             else:
                 self._has_greeted = True
-                self._greeting.cancel()
+                self._timer.cancel()
                 server.dispatcher.connect(self.client, bytes(frame))
             self._hold_if_due()
 
@@ -183,7 +187,11 @@ class Connection:
             self.close(f"it leaves {MAX_UNREAD_BYTES} bytes of events unread")
 
     def _finish(self) -> None:
+        if self.closed:
+            return
         self._is_finishing = True
+        self._timer.cancel()
+        self._timer = self._server.environment.reactor.call_later(LAST_ANSWER_MS, self.close, "it does not read its last answer")
         self._mark()
 
     def close(self, reason: str) -> None:
@@ -193,7 +201,7 @@ class Connection:
         self.closed = True
         if reason:
             logger.warning("coordinator: closing connection of %s:%d: %s", self.peer_host, self.peer_port, reason)
-        self._greeting.cancel()
+        self._timer.cancel()
         self._transport.close()
         self._output.clear()
         self._server.forget(self)

@@ -1,0 +1,93 @@
+"""The end of a connection to the coordinator, whose client may go on sending and never read."""
+
+import struct
+
+import pytest
+from memory_machine import NoNetwork
+
+from fastlog.coordinator import requests
+from fastlog.coordinator.protocol import Op
+from fastlog.coordinator.server import LAST_ANSWER_MS, Connection, CoordinatorServer
+from fastlog.coordinator.service import Coordinator
+from fastlog.env import READABLE
+
+CLOSE = struct.pack(">iii", 8, 1, Op.CLOSE_SESSION)
+UNKNOWN_SESSION = requests.encode_connect(0, 10_000, 7, bytes(16))
+
+
+class Watching(NoNetwork):
+    def watch(self, endpoint, events, callback):
+        endpoint.events, endpoint.ready = events, callback
+
+
+class Pipe:
+    """A client's end: it sends what the test gives it, and reads only when it `reads`."""
+
+    peer_host, peer_port = "127.0.0.1", 1
+
+    def __init__(self):
+        self.outgoing, self.reads, self.closed, self.got = b"", False, False, b""
+
+    def receive_into(self, buffer):
+        room = memoryview(buffer)
+        count = min(len(room), len(self.outgoing))
+        room[:count], self.outgoing = self.outgoing[:count], self.outgoing[count:]
+        return count
+
+    def send(self, buffers, skip=0):
+        if not self.reads:
+            raise BlockingIOError
+        data = b"".join(map(bytes, buffers))[skip:]
+        self.got += data
+        return len(data)
+
+    def close(self):
+        self.closed = True
+
+
+class Served:
+    def __init__(self, machine):
+        self.machine, self.pipe = machine, Pipe()
+        machine.network = machine.reactor.network = Watching(machine.clock)
+        coordinator = Coordinator(machine.reactor, machine.disk, machine.flusher, machine.random, "/data")
+        self.server = CoordinatorServer(machine, coordinator, "/data")
+        self.connection = Connection(self.server, self.pipe)
+        self.server.connections[self.connection.client] = self.connection
+
+    def say(self, data):
+        self.pipe.outgoing += data
+        while self.pipe.outgoing and not self.pipe.closed:
+            assert self.pipe.events & READABLE
+            self.pipe.ready(READABLE)
+            self.machine.settle()
+
+
+def framed(data):
+    return struct.pack(">i", len(data)) + data
+
+
+ENDS = [b"srvr", framed(UNKNOWN_SESSION), framed(requests.encode_connect(0, 10_000, 0, bytes(16))) + CLOSE]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=["word", "refused", "closed"])
+def test_what_comes_behind_the_end_is_kept_nowhere_and_answered_by_nothing(machine, end):
+    served = Served(machine)
+    served.say(end)
+    at_end = served.connection.received
+    for _ in range(200):
+        served.say(framed(bytes(10_000)))
+    assert served.connection._receiver.reserved_bytes < 100_000
+    assert served.connection.received == at_end
+    assert not served.pipe.closed, "the last answer has not gone yet"
+
+
+@pytest.mark.parametrize("end", ENDS, ids=["word", "refused", "closed"])
+def test_who_never_reads_the_last_answer_is_closed_after_a_while(machine, end):
+    served = Served(machine)
+    served.say(end)
+    machine.clock.now_ns += LAST_ANSWER_MS * 1_000_000 - 1_000_000
+    machine.settle()
+    assert not served.pipe.closed
+    machine.clock.now_ns += 1_000_000
+    machine.settle()
+    assert served.pipe.closed and not served.server.connections
