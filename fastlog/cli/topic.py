@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from fastlog.client.blocking import Client
     from fastlog.client.cluster import Topic
     from fastlog.config import Setting
+
+HEARD_OF_TRIES: Final = 50
 
 
 @click.group("topic", no_args_is_help=True)
@@ -177,8 +179,17 @@ def _summary(topic: Topic) -> dict[str, Any]:
 
 
 def _described(client: Client, name: str) -> dict[str, Any]:
-    (topic,) = client.wait(client.admin().topics([name]))
-    return _as_json(topic, client.wait(client.admin().topic_configs([name]))[name])
+    """Describe a topic that is there; the broker that is asked may not have heard yet of what another one has just made."""
+    admin = client.admin()
+    for tries_left in reversed(range(HEARD_OF_TRIES)):
+        try:
+            (topic,) = client.wait(admin.topics([name]))
+            return _as_json(topic, client.wait(admin.topic_configs([name]))[name])
+        except UnknownTopicOrPartition:
+            if not tries_left:
+                raise
+        client.wait(client.cluster.sleep(client.cluster.retry_backoff_ms))
+    raise AssertionError("unreachable")
 
 
 def _as_json(topic: Topic, configs: dict[str, ConfigValue]) -> dict[str, Any]:

@@ -2,6 +2,11 @@
 
 import json
 
+import pytest
+
+from fastlog.client.admin import Admin
+from fastlog.errors import UnknownTopicOrPartition
+
 
 def test_a_topic_from_birth_to_death(call):
     assert call("topic", "create", "one", "--partitions", 3, "-o", "retention.ms=1000") == (0, b"", b"")
@@ -102,3 +107,19 @@ def test_what_was_done_is_told_as_json(call):
     assert altered["options"]["retention.ms"]["source"] == "default"
     assert [one["topic"] for one in told("topic", "list") if one["topic"] == "jason"] == ["jason"]
     assert told("topic", "delete", "jason") == [{"topic": "jason", "deleted": True}]
+
+
+@pytest.mark.parametrize("late", ["topics", "topic_configs"])
+def test_a_broker_that_hears_late_of_a_new_topic_is_asked_again(call, monkeypatch, late):
+    ask, answers = getattr(Admin, late), []
+
+    def ask_too_early(admin, names=None):
+        answers.append(names)
+        if len(answers) < 3:
+            raise UnknownTopicOrPartition
+        return ask(admin, names)
+
+    monkeypatch.setattr(Admin, late, ask_too_early)
+    code, out, err = call("topic", "create", f"late.{late}", "--json")
+    told = json.loads(out)
+    assert (code, err, told["topic"], told["created"], len(answers)) == (0, b"", f"late.{late}", True, 3)
