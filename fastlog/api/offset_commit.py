@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _FIRST_VERSION_THAT_KNOWS_MISSING_GROUPS: Final = 9
 TOPIC_IDS_SINCE: Final = 10
 DEFAULT_RETENTION: Final = -1
+MAX_TIMESTAMP_MS: Final = (1 << 63) - 1
 
 ResponseTopic = OffsetCommitResponse.OffsetCommitResponseTopic
 ResponsePartition = OffsetCommitResponse.OffsetCommitResponsePartition
@@ -62,7 +63,9 @@ class OffsetCommitHandler:
         if not context.authorize(OPERATION_READ, RESOURCE_GROUP, request.group_id):
             raise GroupAuthorizationFailed
         now_ms = self._clock.wall_ms()
-        expire_ms = NO_EXPIRY if request.retention_time_ms == DEFAULT_RETENTION else now_ms + request.retention_time_ms
+        expire_ms = NO_EXPIRY
+        if request.retention_time_ms != DEFAULT_RETENTION:
+            expire_ms = min(now_ms + request.retention_time_ms, MAX_TIMESTAMP_MS)  # who says so much means for ever
         max_metadata_bytes = self._groups.options.max_metadata_bytes
         response = OffsetCommitResponse()
         accepted: dict[TopicPartition, CommittedOffset] = {}

@@ -462,6 +462,14 @@ def test_what_goes_is_taken_back_in_the_log(new_groups):
     assert stands.keys() - taken_back == {("of members",), ("of members", "t", 0)}
 
 
+def test_a_commit_may_ask_for_any_retention(new_groups):
+    groups = new_groups(offsets_retention_check_interval_ms="7000")
+    assert groups.commit({("t", 0): 5}, group="for ever", version=4, retention_time_ms=(1 << 63) - 1) == ["NONE"]
+    assert groups.commit({("t", 0): 5}, group="never", version=4, retention_time_ms=-(1 << 63)) == ["NONE"]
+    groups.broker.run_until(lambda: groups.committed("never") == {})
+    assert groups.committed("for ever") == {("t", 0): 5}
+
+
 def test_offsets_are_deleted_unless_they_are_in_use(groups):
     groups.topic("u")
     me, generation = groups.member()
