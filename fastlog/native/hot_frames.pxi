@@ -124,8 +124,14 @@ cdef inline Py_ssize_t read_count(FrameReader* reader, bint compact, Py_ssize_t 
 cdef str take_text(FrameReader* reader, Py_ssize_t size):
     """Return the next `size` bytes, which are there, as a string. What is no UTF-8 in it becomes U+FFFD, as Kafka reads it."""
     cdef const char* start = <const char*>reader.at
+    cdef str text = PyUnicode_DecodeUTF8(start, size, "replace")
+    cdef Py_ssize_t grown = size
     reader.at += size
-    return PyUnicode_DecodeUTF8(start, size, "replace")
+    if size > STRING_MOST_BYTES // 3:   # three bytes in the place of one: no answer could give back what grew so much
+        PyUnicode_AsUTF8AndSize(text, &grown)
+        if grown > STRING_MOST_BYTES:
+            raise FrameError(f"a string of {grown} bytes as UTF-8")
+    return text
 
 
 cdef object read_nullable_string(FrameReader* reader, bint compact):

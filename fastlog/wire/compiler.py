@@ -593,6 +593,11 @@ class DecoderWriter(Source):
                 f"{target} = "
                 + (f"str(data[p:{q}], 'utf-8', 'replace')" if self.is_view else f"data[p:{q}].decode('utf-8', 'replace')")
             )
+            # U+FFFD is three bytes in the place of one that is no UTF-8; an answer could not give back a name that grew so much.
+            self.bad(
+                f"{n} > {MAX_STRING_BYTES // 3} and len({target}.encode()) > {MAX_STRING_BYTES}",
+                f"{path} is longer than {MAX_STRING_BYTES} bytes as UTF-8",
+            )
         else:
             self.line(f"{target} = " + (f"bytes(data[p:{q}])" if kind == "bytes" and self.is_view else f"data[p:{q}]"))
         self.line(f"p = {q}")

@@ -10,6 +10,7 @@ tagged fields); the README of Kafka's `common/message`. In short:
 * A field that the version lacks is left at its default when decoding. When encoding it must have its default, unless `ignorable`.
 * Uuids are 16 bytes. Arrays are lists. `records` decode to a view of the given bytes, without a copy.
 * What is no UTF-8 in a string becomes U+FFFD, as Kafka reads it: a client's name in another encoding is no reason to close.
+  A string that gets longer by that than strings may be is refused.
 * Unknown tagged fields are skipped. Bytes after the message's end are left alone, as Kafka does; `decode_from` tells the end.
 * Whatever the bytes, decoding returns a message or raises DecodeError. An array's count is believed only as far as the bytes that
   remain could hold so many elements, and a request has at most a million: memory is bounded by the input, and by a constant.

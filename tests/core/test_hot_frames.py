@@ -253,6 +253,18 @@ def test_client_id_that_is_no_utf_8_is_read_as_kafka_reads_it():
     assert _core.request_header(Slice(b"\0\0\0\3\0\0\0\1\0\3a\xffb"))[3] == "a\N{REPLACEMENT CHARACTER}b"
 
 
+@pytest.mark.parametrize(("size", "is_refused"), [(0x7FFF // 3, False), (0x7FFF // 3 + 1, True)])
+def test_a_topic_that_no_answer_could_give_back_is_refused(size, is_refused):
+    partition = ProduceRequest.PartitionProduceData(index=0, records=b"")
+    topic = ProduceRequest.TopicProduceData(name="x" * size, partition_data=[partition])
+    body = Slice(ProduceRequest(topic_data=[topic]).encode(8).replace(b"x" * size, b"\xff" * size))
+    if is_refused:
+        with pytest.raises(FrameError, match="a string of 32769 bytes as UTF-8"):
+            _core.parse_produce(body, 0, 8)
+    else:
+        assert _core.parse_produce(body, 0, 8)[3][0][0] == "\N{REPLACEMENT CHARACTER}" * size
+
+
 # ---- answers ----
 
 INT16 = st.integers(-(1 << 15), (1 << 15) - 1)

@@ -114,6 +114,22 @@ def test_what_is_no_utf_8_is_read_as_kafka_reads_it(version):
         assert name in ("a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b", "a\N{REPLACEMENT CHARACTER}(b")
 
 
+@pytest.mark.parametrize("version", [0, 9])
+def test_a_string_that_no_answer_could_give_back_is_refused(version):
+    """Kafka reads it, and closes the connection over its own answer."""
+    fits, grows = b"\xff" * (0x7FFF // 3), b"\xff" * (0x7FFF // 3 + 1)
+    euros = ("\N{EURO SIGN}" * (0x7FFF // 3)).encode()
+    for name, is_refused in ((fits, False), (grows, True), (b"x" * 0x7FFF, False), (euros, False)):
+        message = MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name="x" * len(name))])
+        data = message.encode(version).replace(b"x" * len(name), name)
+        for broken in (data, memoryview(data)):
+            if is_refused:
+                with pytest.raises(DecodeError, match="name is longer than 32767 bytes as UTF-8"):
+                    MetadataRequest.decode(broken, version)
+            else:
+                assert MetadataRequest.decode(broken, version).topics[0].name == name.decode(errors="replace")
+
+
 def test_records_are_not_copied():
     data = bytearray(
         ProduceRequest(
