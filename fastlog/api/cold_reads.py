@@ -39,6 +39,7 @@ class ColdReads:
     def load(self, regions: list[Region], then: Callable[[], object]) -> Callable[[], None]:
         """Read `regions`, one after another, and call `then()` on a later turn; return what gives that up.
 
+        Between one and the next the others have their turn: who reads much holds up nobody who reads little.
         What cannot be read is left: sending it meets the error again, and closes the connection.
         """
         load = _Load(regions, then)
@@ -56,16 +57,13 @@ class ColdReads:
             load = next(iter(self._waiting))
             del self._waiting[load]
             self._under_way += 1
-            self._load_next(load)
-
-    def _load_next(self, load: _Load) -> None:
-        self._flusher.submit(load.regions.pop(0).load, partial(self._loaded, load))
+            self._flusher.submit(load.regions.pop(0).load, partial(self._loaded, load))
 
     def _loaded(self, load: _Load, _: None, error: BaseException | None) -> None:
-        if load.regions and error is None:
-            self._load_next(load)
-            return
         self._under_way -= 1
+        is_over = not load.regions or error is not None
+        if not is_over:
+            self._waiting[load] = None
         self._begin()
-        if load.then is not None:
+        if is_over and load.then is not None:
             load.then()
