@@ -18,6 +18,7 @@ import logging
 import struct
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -785,15 +786,17 @@ class Log:
         self._refusal = KafkaStorageError("the partition is being deleted")
         self._fail_staged("the partition is being deleted")
         self._epochs_file.abandon()
-        self._shut()
+        with suppress(OSError):  # a full disk: nobody will read the indexes whose ends did not go
+            self._shut()
 
     def _shut(self) -> None:
         self.durability.abandon()
         self.directory.forget(self._directory_failed)
         if self._refusal is None:
             self._refusal = KafkaStorageError("the log is closed")
-        for files in self._segments:
-            files.close()
+        with ExitStack() as closing:  # all of them, whichever fails
+            for files in self._segments:
+                closing.callback(files.close)
 
     def _directory_failed(self, failure: StorageFailed) -> None:
         self._refusal = KafkaStorageError(str(failure))

@@ -155,10 +155,12 @@ class SegmentFiles:
             self.size_bytes_closed = self._segment.size_bytes
             self._known_max_timestamp_ms = self._segment.max_timestamp_ms
             files = self.files()
-            self._segment.close()
-            for file in files:
-                file.close()
-            self._segment = None
+            try:
+                self._segment.close()
+            finally:
+                for file in files:
+                    file.close()
+                self._segment = None
 
     def max_timestamp_ms(self, config: LogConfig, next_offset: int) -> int:
         """Return the greatest timestamp in the segment, -1 when it has none; opens a closed segment once."""

@@ -135,6 +135,18 @@ def test_deleting_hides_at_once_and_unlinks_later(storage, topic_id, batch):
     assert made.append(again, batch())[0].base_offset == 0
 
 
+def test_a_deletion_needs_no_room(storage, topic_id, batch):
+    made = storage(file_delete_delay_ms=1000)
+    manager = made.open()
+    made.append(manager.create("t", 0, topic_id), batch())
+    made.disk.fail("write", "index", errno.ENOSPC)
+    manager.delete("t", 0)
+    made.timers.advance(1000)
+    made.flusher.run()
+    assert [name for name in os.listdir(made.log_dirs[0]) if name.startswith("t-0")] == []
+    assert manager.failures == []
+
+
 def test_a_deletion_that_a_stop_interrupted_goes_on_at_the_next_start(storage, topic_id, batch):
     made = storage()
     manager = made.open()
