@@ -91,6 +91,9 @@ class InlineFlusher:
 class FaultyFile(File):
     def pwritev(self, buffers, position):
         if self.disk.error and self.disk.failing in self.path:
+            if self.disk.short:
+                data = b"".join(buffers)
+                return super().pwritev([data[: len(data) // 2]], position)
             raise OSError(self.disk.error, os.strerror(self.disk.error))
         return super().pwritev(buffers, position)
 
@@ -111,6 +114,7 @@ class FaultyDisk(SystemDisk):
 
     failing = ""
     error = 0
+    short = False  # half of what is written goes before it fails
     read_error = 0
 
     def __init__(self):
