@@ -78,8 +78,8 @@ GO_DRIVER := tests/conformance/clients/go
 	cd $(GO_DRIVER) && go build -o $(CURDIR)/$@ .
 
 RUST_DRIVER := tests/conformance/clients/rust
-.cache/rust/.done: $(wildcard $(RUST_DRIVER)/Cargo.toml $(RUST_DRIVER)/src/*)
-	cargo build --quiet --manifest-path $(RUST_DRIVER)/Cargo.toml --target-dir $(@D)
+.cache/rust/.done: $(wildcard $(RUST_DRIVER)/Cargo.* $(RUST_DRIVER)/src/*)
+	cargo build --quiet --locked --manifest-path $(RUST_DRIVER)/Cargo.toml --target-dir $(@D)
 	@touch $@
 
 SPRING := examples/java
