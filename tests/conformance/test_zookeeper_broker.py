@@ -137,14 +137,12 @@ def test_a_broker_killed_takes_its_own_stale_registration_over(zookeeper, member
     one.create("t", 2)
     produce(one.bootstrap, "t", [b"a", b"b"])
     one.end(signal.SIGKILL)
-    began = time.monotonic()
     one.start()
     assert epochs(one, "t") == {1}, "a new incarnation leads under a new epoch"
     assert values_of(one, "t") == [b"a", b"b"]
     produce(one.bootstrap, "t", [b"c"])
     one.create("u", 1)
     assert one.image().controller_id == 1
-    assert time.monotonic() - began < LIMIT_S
     assert one.end() == 0
 
 
