@@ -11,7 +11,7 @@ SEEDS ?= 500
 .PHONY: help up build test fast lint conformance check-messages sim fuzz sanitize soak-coordinator soak-hostile bench docs clean
 
 help: ## list what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: pyproject.toml ci/requirements.py
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -29,13 +29,13 @@ $(BUILD)/core: $(VENV)/.ready $(CORE_SOURCES)
 
 build: $(BUILD)/core ## the environment and the compiled core
 
-up: build ## a broker on 127.0.0.1:$(PORT), in the foreground
+up: build ## PORT=9092 a broker on 127.0.0.1, in the foreground
 	$(PY) -m fastlog up --port $(PORT)
 
 test: build $(VENV)/.ready-for-test $(VENV)/.ready-for-oracles ## all tests that need no other programs
 	$(PY) -m pytest -q -n 2 tests --ignore=tests/conformance
 
-fast: build $(VENV)/.ready-for-test $(VENV)/.ready-for-oracles ## the quick tests, under 90 s
+fast: build $(VENV)/.ready-for-test $(VENV)/.ready-for-oracles ## the quick tests
 	$(PY) -m pytest -q -n 2 -m "not slow" tests --ignore=tests/conformance
 
 lint: build $(VENV)/.ready-for-lint $(VENV)/.ready-for-test ## style, imports, types, stubs
@@ -112,14 +112,17 @@ EXAMPLES ?= 2000
 soak-coordinator: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance .cache/zookeeper-jars/.done ## EXAMPLES=N random walks on the coordinator and on a real ZooKeeper
 	MODEL_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q -m "" tests/conformance/test_zookeeper_model.py
 
-bench: build $(VENV)/.ready-for-oracles ## every figure of the README
-	PYTHONPATH=. $(PY) bench/start/run.py
+# Real servers run beside fastlog where `make conformance` has fetched them.
+BESIDE_KAFKA = $(if $(wildcard .cache/kafka-jars/.done),--kafka-jars .cache/kafka-jars)
+BESIDE_ZOOKEEPER = $(if $(wildcard .cache/zookeeper-jars/.done),--zookeeper-jars .cache/zookeeper-jars)
+bench: build $(VENV)/.ready-for-oracles ## the README's figures, beside real servers where `make conformance` has fetched them
+	PYTHONPATH=. $(PY) bench/start/run.py $(BESIDE_KAFKA)
 	PYTHONPATH=. $(PY) bench/hot/run.py
 	PYTHONPATH=. $(PY) bench/core/run.py
 	PYTHONPATH=. $(PY) bench/core/segments.py
 	PYTHONPATH=. $(PY) bench/wire/metadata.py
-	PYTHONPATH=. $(PY) bench/coordinator/run.py
-	PYTHONPATH=. $(PY) bench/groups/run.py
+	PYTHONPATH=. $(PY) bench/coordinator/run.py $(BESIDE_ZOOKEEPER)
+	PYTHONPATH=. $(PY) bench/groups/run.py $(BESIDE_KAFKA)
 
 check-messages: build .cache/kafka-jars/.done .cache/kafka-3.9-jars/.done ## the message tables equal what Kafka's jars say
 	$(PY) ci/generate_messages.py --check .cache/kafka-jars/kafka-clients-*.jar .cache/kafka-3.9-jars/kafka-clients-*.jar
@@ -148,7 +151,7 @@ sanitize: $(BUILD)/asan/.built $(VENV)/.ready-for-test $(VENV)/.ready-for-oracle
 soak-hostile: build ## 5,000 hostile connections: what a healthy client notices, and what memory they take
 	PYTHONPATH=.:tests/support $(PY) bench/hostile/run.py
 
-docs: $(VENV)/.ready-for-docs ## the project's pages, all options and the library's reference as HTML, in $(BUILD)/docs
+docs: $(VENV)/.ready-for-docs ## the project's pages, all options and the library's reference as HTML
 	PYTHONPATH=. $(PY) -m mkdocs build --quiet --site-dir $(BUILD)/docs
 	@echo $(BUILD)/docs/index.html
 

@@ -1,6 +1,6 @@
 """`fastlog coordinator` beside a real standalone ZooKeeper: start, memory, writes and reads with 1 and 16 clients.
 
-usage: python bench/coordinator/run.py [--rounds N] [--seconds S] [--zookeeper-jars DIR]
+usage: PYTHONPATH=. python bench/coordinator/run.py [--rounds N] [--seconds S] [--zookeeper-jars DIR]
 
 Both sync each write before its answer, on the same disk. Clients are raw connections of one process, each with one request of 100
 bytes of data at a time. The contestants take turns; medians of the rounds are printed, latencies in milliseconds.
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 
+from bench.real_kafka import free_port
 from fastlog.coordinator import requests
 from fastlog.coordinator.tree import Create, SetData
 
@@ -40,12 +41,6 @@ def receive(connection: socket.socket) -> bytes:
         assert part, "the server closed the connection"
         data += part
     return data
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def attach(port: int, timeout_s: float = READY_S) -> socket.socket:

@@ -1,6 +1,6 @@
 """The core's byte work against its peers, in one run: CRC32C, murmur2 over a column, scans of batches, imports.
 
-usage: python bench/core/run.py [--seconds S] [--json FILE]
+usage: PYTHONPATH=. python bench/core/run.py [--seconds S] [--json FILE]
 
 Contestants alternate within each round, and each round gives one ratio; what is printed is the median of ratios, so that a
 machine whose speed wanders spoils neither side alone. Imports are measured apart, in fresh processes, as they would drown

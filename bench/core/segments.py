@@ -1,6 +1,6 @@
 """Appends and reads of a segment against plain system calls, in one run.
 
-usage: python bench/core/segments.py [--directory DIR] [--mebibytes N] [--json FILE]
+usage: PYTHONPATH=. python bench/core/segments.py [--directory DIR] [--mebibytes N] [--json FILE]
 
 Append: offsets are assigned, one Segment.append a batch, against one os.pwritev of the same bytes; both to new files that are
 removed after each round. Read: Segment.read and send_buffers to a socket pair, against os.pread at a known position and send; all

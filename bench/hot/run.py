@@ -1,6 +1,6 @@
 """Requests per second of a compiled generator against fastlog and against a bare C server, alternating, in one run.
 
-usage: python bench/hot/run.py [--rounds N] [--kafka HOST:PORT] [--json FILE]
+usage: PYTHONPATH=. python bench/hot/run.py [--rounds N] [--kafka HOST:PORT] [--json FILE]
 
 Each round starts fresh servers on empty directories, so that dirty pages of one contestant do not slow the next. The
 bare server is run both ways it could be written (`each`: one write per request, `gather`: one write per wake-up); ratios are

@@ -1,6 +1,6 @@
 """Metadata v12 of 1,000 partitions: encoding and decoding here, and by kio in the same run, in turns.
 
-    PYTHONPATH=. python bench/wire/metadata.py [--partitions 1000] [--topics 1] [--rounds 7]
+usage: PYTHONPATH=. python bench/wire/metadata.py [--partitions 1000] [--topics 1] [--rounds 7]
 
 Prints the median of the rounds for each, and how many times as fast fastlog is. Exits with 1 when encoding is not at least
 five times as fast as kio's. Both give the same bytes, which is checked first.
