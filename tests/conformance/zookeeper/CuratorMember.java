@@ -9,7 +9,9 @@ import org.apache.zookeeper.CreateMode;
 
 /** A process that takes part in one of Curator's recipes, until its input ends. */
 public class CuratorMember {
-    private static final int SESSION_MS = 2000;
+    /** A leader that is killed leads for so long: long enough that a busy machine ends no other session. */
+    private static final int LATCH_SESSION_MS = 5_000;
+    private static final int LOCK_SESSION_MS = 20_000;
     private static final int CONNECTION_MS = 30_000;
 
     /** Say when it leads. */
@@ -52,10 +54,12 @@ public class CuratorMember {
     }
 
     public static void main(String[] arguments) throws Exception {
-        CuratorFramework client = CuratorFrameworkFactory.newClient(arguments[1], SESSION_MS, CONNECTION_MS, new RetryForever(100));
+        boolean isLatch = arguments[0].equals("latch");
+        int sessionMs = isLatch ? LATCH_SESSION_MS : LOCK_SESSION_MS;
+        CuratorFramework client = CuratorFrameworkFactory.newClient(arguments[1], sessionMs, CONNECTION_MS, new RetryForever(100));
         client.start();
         client.blockUntilConnected();
-        if (arguments[0].equals("latch")) {
+        if (isLatch) {
             latch(client, arguments[2]);
         } else {
             lock(client, arguments[2], Integer.parseInt(arguments[3]));

@@ -30,7 +30,7 @@ import org.apache.zookeeper.data.Stat;
  * session ids only as they stand to each other, so that two servers can be compared line by line.
  */
 public class Tour {
-    private static final int TIMEOUT_MS = 4000;
+    private static final int TIMEOUT_MS = 10_000;
     private static final int WAIT_S = 60;
 
     /** One session. Its default watcher keeps the events of the session apart from those of znodes. */
