@@ -2,10 +2,8 @@
 
 Each target runs in a process of its own under libFuzzer (`engine`), on its committed corpus and on one that grows in DIRECTORY;
 its share of the time is in `targets.TARGETS`. The executions of all runs so far are counted in DIRECTORY/executions.json. An
-input
-that breaks a target is left in DIRECTORY, and the exit code is 1: `fuzz/run.py --replay FILE ...` shows the trace. Mend the
-cause,
-and leave a test behind.
+input that breaks a target is left in DIRECTORY, and the exit code is 1: `fuzz/run.py --replay FILE ...` shows the trace. Mend
+the cause, and leave a test behind.
 """
 
 from __future__ import annotations

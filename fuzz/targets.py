@@ -1,10 +1,8 @@
 """What is fuzzed: functions that take any bytes, and what must hold whatever they are.
 
 The oracle: a target returns, or the bytes are refused by the error that the module promises (nothing else escapes); what is
-accepted
-is what it says it is; and memory grows by no more than `fixed_bytes`, and `bytes_per_byte` for each byte given. A target
-returns a
-number that stands for how far the bytes came where the code is Python and reports no coverage of its own.
+accepted is what it says it is; and memory grows by no more than `fixed_bytes`, and `bytes_per_byte` for each byte given. A
+target returns a number that stands for how far the bytes came where the code is Python and reports no coverage of its own.
 
 `run.py` runs them under libFuzzer, `tests/fuzz` replays the corpus in the ordinary tests, `sanitized.py` does under sanitizers.
 """

@@ -1,4 +1,4 @@
-"""Time from exec to ready, and memory when idle, of `fastlog up`; beside it a Kafka when its start script is given.
+"""Time from exec to ready, and memory when idle, of `fastlog up`; beside it a Kafka when its jars are given.
 
 usage: PYTHONPATH=. python bench/start/run.py [--rounds N] [--kafka-jars DIR]
 
