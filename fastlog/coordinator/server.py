@@ -111,9 +111,13 @@ class Connection:
                 self._send()
             if events & READABLE and not self.closed and not self._is_held:
                 self._receive()
-        except (NotServed, FrameError) as error:
+        except Exception as error:
+            self._close_for(error)
+
+    def _close_for(self, error: Exception) -> None:
+        if isinstance(error, NotServed | FrameError):
             self.close(str(error))
-        except Exception as error:  # a mistake of ours, and this connection's alone
+        else:  # a mistake of ours, and this connection's alone
             logger.error("coordinator: connection of %s:%d failed", self.peer_host, self.peer_port, exc_info=error)
             self.close("")
 
@@ -278,8 +282,8 @@ class Connection:
             return
         try:
             self._handle_frames()
-        except (NotServed, FrameError) as error:
-            self.close(str(error))
+        except Exception as error:
+            self._close_for(error)
 
     def _watch(self) -> None:
         if self.closed:

@@ -1,4 +1,4 @@
-"""The end of a connection to the coordinator, whose client may go on sending and never read."""
+"""How a connection to the coordinator ends: its client may go on sending and never read, and we may be mistaken."""
 
 import struct
 
@@ -91,3 +91,16 @@ def test_who_never_reads_the_last_answer_is_closed_after_a_while(machine, end):
     machine.clock.now_ns += 1_000_000
     machine.settle()
     assert served.pipe.closed and not served.server.connections
+
+
+def test_a_mistake_in_a_request_that_had_to_wait_closes_its_connection(machine, monkeypatch, caplog):
+    monkeypatch.setattr("fastlog.coordinator.server.MAX_UNDER_WAY", 1)
+    served = Served(machine)
+    served.pipe.reads = machine.flusher.held = True
+    served.say(framed(requests.encode_connect(0, 10_000, 0, bytes(16))) + struct.pack(">iii", 8, 1, Op.PING))
+    monkeypatch.setattr(served.server.dispatcher, "handle", lambda client, frame: 1 // 0)
+    assert not served.pipe.closed, "the ping waits until the session is on disk"
+    machine.flusher.release()
+    machine.settle()
+    assert served.pipe.closed and not served.server.connections
+    assert "ZeroDivisionError" in caplog.text
