@@ -210,9 +210,9 @@ def test_a_server_that_says_nothing_is_left(person, zookeeper):
 
 
 def test_pings_keep_an_idle_session_alive(person):
-    one = person(timeout_ms=4_000)
+    one = person(timeout_ms=6_000)
     one.wait(one.client.create("/mine", ephemeral=True))
-    one.let_pass(6_000)
+    one.let_pass(8_000)
     assert one.wait(one.client.exists("/mine")) is not None
     assert one.states == [SessionState.CONNECTED]
 
