@@ -38,6 +38,8 @@ def test_a_topic_through_kafkas_tools(broker, either_java, tool, tmp_path):
     either_java.run(f"{TOOLS}.ProducerPerformance", *produce, "--producer-props", *properties)
     ends = offsets(tool, "latest")
     assert sum(ends.values()) == RECORDS and len(ends) == 2
+    # Without keys the producer shares them out by its batches: on a busy machine one partition may get everything.
+    fuller, other = sorted(ends, key=ends.__getitem__, reverse=True)
     # As a group's only member; here too version 3.9 has the option by its old name alone.
     consumed = tool("ConsumerPerformance", "--topic", "t", "--messages", RECORDS, "--timeout", 60_000)
     assert int(consumed.strip().splitlines()[-1].split(", ")[4]) == RECORDS, consumed
@@ -49,13 +51,13 @@ def test_a_topic_through_kafkas_tools(broker, either_java, tool, tmp_path):
     assert offsets(tool, "latest") == {**ends, 2: 0, 3: 0, 4: 0}
 
     wanted = tmp_path / "delete.json"
-    partitions = [{"topic": "t", "partition": 0, "offset": 100}, {"topic": "t", "partition": 1, "offset": -1}]
+    partitions = [{"topic": "t", "partition": fuller, "offset": 100}, {"topic": "t", "partition": other, "offset": -1}]
     wanted.write_text(json.dumps({"version": 1, "partitions": partitions}))
     deleted = tool("DeleteRecordsCommand", "--offset-json-file", wanted)
     # The tool tells its partitions in no particular order.
     marks = dict(re.findall(r"partition: t-(\d)\s+low_watermark: (\d+)", deleted))
-    assert marks == {"0": "100", "1": str(ends[1])}, deleted
-    assert offsets(tool, "earliest") == {0: 100, 1: ends[1], 2: 0, 3: 0, 4: 0}
+    assert marks == {str(fuller): "100", str(other): str(ends[other])}, deleted
+    assert offsets(tool, "earliest") == {fuller: 100, other: ends[other], 2: 0, 3: 0, 4: 0}
     assert offsets(tool, "latest") == {**ends, 2: 0, 3: 0, 4: 0}
 
     told = tool("LogDirsCommand", "--describe", "--topic-list", "t")
