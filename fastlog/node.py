@@ -281,6 +281,7 @@ class Node:
 
         self.options.on_change(options_changed)
         for hook in (
+            self._server.serve_line,
             self.logs.commit_staged,
             produce.answer_staged,
             appender.settle,

@@ -240,3 +240,44 @@ def test_room_that_was_offered_is_gone_with_its_chunk():
     assert len(receiver.next_frame()) == len(payload)
     with pytest.raises(ValueError, match="cannot have been received"):
         receiver.received(4)
+
+
+def test_what_a_large_frame_is_shows_before_all_of_it_has_come():
+    receiver = Receiver(MAX_FRAME_BYTES)
+    feed(receiver, frame_of(bytes(MAX_FRAME_BYTES)) + frame_of(b"\0\x03\0\x0c" + bytes(MAX_FRAME_BYTES - 4))[:60_000])
+    assert receiver.large_begin() is None
+    feed(receiver, bytes(10_000))
+    assert receiver.large_begin() == (3, 12)
+
+
+def test_what_is_offered_can_be_bounded_once():
+    receiver = Receiver(MAX_FRAME_BYTES)
+    receiver.offer_at_most(10)
+    with memoryview(receiver) as room:
+        assert len(room) == 10
+    receiver.received(10)
+    with memoryview(receiver) as room:
+        assert len(room) > 10
+    with pytest.raises(ValueError, match="not positive"):
+        receiver.offer_at_most(0)
+
+
+def test_room_behind_whole_frames_that_wait_grows_with_them():
+    """Each move to a larger chunk copies what waits, so there are few of them."""
+    receiver = Receiver(MAX_FRAME_BYTES)
+    data = frame_of(b"x" * 36) * 5_000
+    with memoryview(receiver) as room:
+        room[:40] = data[:40]
+    receiver.received(40)
+    held = receiver.next_frame()  # so that the chunk cannot be used again
+    offers, position = 0, 40
+    while position < len(data):
+        with memoryview(receiver) as room:
+            count = min(len(room), len(data) - position)
+            room[:count] = data[position : position + count]
+        receiver.received(count)
+        position += count
+        offers += 1
+    assert offers < 20
+    assert bytes(held) == b"x" * 36
+    assert sum(1 for _ in iter(receiver.next_frame, None)) == 4_999
