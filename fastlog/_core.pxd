@@ -406,7 +406,6 @@ cdef class Receiver:
     cdef Py_ssize_t start               # [start, end) of the chunk waits to be given out
     cdef Py_ssize_t end
     cdef Py_ssize_t offered             # the room last exported
-    cdef Py_ssize_t most_offered        # by the next export
     cdef Py_ssize_t demand              # what a new chunk should hold, by what has arrived so far
     cdef int32_t max_frame_bytes
     cdef int make_room(self) except -1

@@ -536,12 +536,6 @@ class Receiver:
     def next_frame(self) -> Slice | None:
         """Return the next whole frame without its size field, or None; FrameError when a size is negative or over the limit."""
 
-    def offer_at_most(self, most_bytes: int, /) -> None:
-        """Have at most so many bytes received the next time; ValueError when it is not positive."""
-
-    def large_begin(self) -> tuple[int, int] | None:
-        """Return (api_key, api_version) of a frame that has not wholly come when 64 KiB of it have, else None."""
-
     def trim(self) -> None:
         """Give back the memory when no bytes wait in it: for connections that have gone quiet."""
 

@@ -281,7 +281,6 @@ class Node:
 
         self.options.on_change(options_changed)
         for hook in (
-            self._server.serve_line,
             self.logs.commit_staged,
             produce.answer_staged,
             appender.settle,

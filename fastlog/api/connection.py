@@ -5,9 +5,6 @@ Produce requests are pipelined. Any other request is handled only when those bef
 until it is, so that a client sees its requests done in order, as Kafka does them one at a time. An API may say that its requests
 may be begun behind each other too (`Api.is_pipelined`).
 
-Produce and Fetch are handled as they come. What else clients ask for is answered in Python, and stands in line behind that
-(`Server.serve_line`): some of it a turn, one request of each connection in turn, so that those who ask much wait for each other.
-
 It reads no further while (`_held_up`): answers of more than `MAX_UNSENT_BYTES` (any, when the server is short of memory) wait for
 the client to read them, `MAX_UNDER_WAY` requests wait for their answers, the server is short of memory for more requests, or a
 quota mutes it. So what a connection holds is bounded by one request, one answer, and these constants, whatever its client does.
@@ -37,7 +34,6 @@ READ_AHEAD_BYTES = 64 * 1024
 """How much is received behind a request that holds up the others: a client that hangs up is noticed, and nothing is hoarded."""
 
 PRODUCE_KEY = 0
-FETCH_KEY = 1
 
 # Why nothing more is handled; bits of `_held_up`.
 _IN_ORDER = 1
@@ -46,9 +42,6 @@ _UNDER_WAY = 4
 _MEMORY = 8
 _MUTED = 16
 _DOOMED = 32
-_IN_LINE = 64
-_READS_ON = _IN_ORDER | _IN_LINE
-"""Holds during which bytes are still received, READ_AHEAD_BYTES of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -128,20 +121,15 @@ class Connection:
             if events & READABLE and not self.closed:
                 self._receive()
         except Exception as error:  # a mistake of ours, and this connection's alone
-            self._failed(error)
-
-    def _failed(self, error: Exception) -> None:
-        logger.error("connection of %s:%d failed", self.peer_host, self.peer_port, exc_info=error)
-        self.close("")
+            logger.error("connection of %s:%d failed", self.peer_host, self.peer_port, exc_info=error)
+            self.close("")
 
     def _receive(self) -> None:
         receiver = self._receiver
         held_up = self._held_up
-        if held_up and (held_up & ~_READS_ON or receiver.buffered_bytes > READ_AHEAD_BYTES):
+        if held_up and (held_up != _IN_ORDER or receiver.buffered_bytes > READ_AHEAD_BYTES):
             self._watch()  # asked for lazily: most holds end before more bytes come
             return
-        if held_up:
-            receiver.offer_at_most(READ_AHEAD_BYTES)
         try:
             count = self._transport.receive_into(receiver)
         except BlockingIOError:
@@ -157,10 +145,8 @@ class Connection:
         server.metrics.bytes_received.value += count
         self._handle_frames()
 
-    def _handle_frames(self, *, its_turn: bool = False) -> None:
+    def _handle_frames(self) -> None:
         try:
-            if its_turn:
-                self._dispatch_next()
             self._dispatch_frames()
         except (FrameError, Refused) as error:
             self.abort(str(error))
@@ -179,7 +165,8 @@ class Connection:
 
     def _dispatch_frames(self) -> None:
         if self._next is not None and not self._held_up:
-            self._line_up(self._next[0].api_key)
+            (context, frame, position), self._next = self._next, None
+            self._dispatch_alone(context, frame, position)
         receiver = self._receiver
         next_frame = receiver.next_frame
         under_way = self._under_way
@@ -196,22 +183,19 @@ class Connection:
                     continue
             frame_or_none = next_frame()
             if frame_or_none is None:
-                begun = receiver.large_begin()
-                if begun is not None:
-                    self._server.registry.find(*begun)  # what is not served is refused before all of it has come
                 return
             frame = frame_or_none
             key, version, correlation_id, client_id, position = request_header(frame)
             context = RequestContext(self, key, version, correlation_id, client_id, now_ns)
             if key != PRODUCE_KEY:
-                self._next = context, frame, position
                 if under_way:
+                    self._next = context, frame, position
                     self._held_up |= _IN_ORDER
                 else:
-                    self._line_up(key)
+                    self._dispatch_alone(context, frame, position)
                 continue
             handle_frame = find_frame_handler(version)  # of key 0
-            if handle_frame is None:  # it is refused
+            if handle_frame is None:
                 self._dispatch_alone(context, frame, position)
                 continue
             try:
@@ -225,29 +209,6 @@ class Connection:
         self._under_way_count += context.request_count
         if self._under_way_count >= MAX_UNDER_WAY:
             self._held_up |= _UNDER_WAY
-
-    def _line_up(self, key: int) -> None:
-        """Have the next request answered, before which none is under way: a Fetch now, any other when its turn has come."""
-        if key == FETCH_KEY:
-            self._dispatch_next()
-        else:
-            self._held_up |= _IN_LINE
-            self._server.line_up(self)
-
-    def take_turn(self) -> None:
-        """Have the request answered that stood in line, and go on with those behind it."""
-        self._held_up &= ~_IN_LINE
-        if self.closed or self._held_up:
-            return  # what holds it up now lets it line up again
-        try:
-            self._go_on(its_turn=True)
-        except Exception as error:  # a mistake of ours, and this connection's alone
-            self._failed(error)
-
-    def _dispatch_next(self) -> None:
-        if self._next is not None:
-            (context, frame, position), self._next = self._next, None
-            self._dispatch_alone(context, frame, position)
 
     def _dispatch_alone(self, context: RequestContext, frame: Slice, position: int) -> None:
         """Have a request answered before which none is under way; only its like may be begun behind it without its answer."""
@@ -381,7 +342,7 @@ class Connection:
 
     @property
     def _reads_ahead(self) -> bool:
-        return not self._held_up & ~_READS_ON and self._receiver.buffered_bytes <= READ_AHEAD_BYTES
+        return self._held_up == _IN_ORDER and self._receiver.buffered_bytes <= READ_AHEAD_BYTES
 
     def _resume(self) -> None:
         """Lift the holds whose reason has gone, and go on with what has been received, on the next turn."""
@@ -400,13 +361,10 @@ class Connection:
             self._server.reactor.call_soon(self._continue)
 
     def _continue(self) -> None:
-        if not self.closed and not self._held_up:
-            self._go_on()
-
-    def _go_on(self, *, its_turn: bool = False) -> None:
-        self._handle_frames(its_turn=its_turn)
-        if not self.closed and (not self._held_up or self._reads_ahead):
-            self._watch()
+        if self.closed or self._held_up:
+            return
+        self._watch()
+        self._handle_frames()
 
     def hold(self) -> None:
         """Read no further: the server is short of memory."""

@@ -11,8 +11,7 @@ Limits, all on by default (`Limits`), with Kafka's names in the options table: `
   first goes on alone, so that something always gets done, and is closed when it takes longer than `RESCUE_MS`; clients that read
   nothing of their answers for as long are closed too. Small requests of others never wait.
 
-`serve_line` is the first turn-end hook: the requests that stand in line (all but Produce and Fetch) are answered for
-`LINE_TURN_NS` a turn. `flush` is one too, registered after those that make answers.
+`flush` is a turn-end hook, registered after those that make answers.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,10 +35,7 @@ if TYPE_CHECKING:
     from fastlog.env.reactor import Reactor, Timer
     from fastlog.metrics import Metrics
 
-ACCEPTS_PER_TURN = 4
-"""A storm of new connections is let in between what the others ask for."""
-LINE_TURN_NS = 100_000
-"""After so long, whoever still stands in line waits for the next turn, and what has become ready meanwhile goes before."""
+ACCEPTS_PER_TURN = 64
 MIN_BACKOFF_MS = 50
 MAX_BACKOFF_MS = 2_000
 FAIR_SHARE_BYTES = 128 * 1024
@@ -104,7 +99,6 @@ class Server:
         self._stopped: dict[Connection, None] = {}  # by shortage of memory, in the order in which they were stopped
         self._rescued: Connection | None = None
         self._rescue: Timer | None = None
-        self._line: deque[Connection] = deque()
         self._closings = 0  # for a reason, since the last sweep
         self._closed = False
         metrics.gauge("kafka.server:type=socket-server-metrics,name=connection-count", lambda: len(self._connections))
@@ -145,24 +139,6 @@ class Server:
             listener.close()
         for connection in list(self._connections):
             connection.close("")
-
-    def line_up(self, connection: Connection) -> None:
-        """Let a connection's next request be answered when those before it in line are."""
-        self._line.append(connection)
-
-    def serve_line(self) -> None:
-        """Answer requests that stand in line, one of each connection in turn, as many as there is time for."""
-        line = self._line
-        if not line:
-            return
-        now_ns = self.reactor.clock.monotonic_ns
-        until_ns = now_ns() + LINE_TURN_NS
-        while line:
-            line.popleft().take_turn()
-            if now_ns() >= until_ns:
-                break
-        if line:
-            self.reactor.call_soon(_nothing)  # the next turn doesn't wait for anything to become ready
 
     def flush(self) -> None:
         """Send the answers that this turn made."""
@@ -311,7 +287,3 @@ class Server:
         if self._rescue is not None:
             self._rescue.cancel()
             self._rescue = None
-
-
-def _nothing() -> None:
-    """Be something to do."""

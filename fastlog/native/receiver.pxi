@@ -12,7 +12,6 @@ from cpython.ref cimport PyObject
 from libc.string cimport memmove
 
 cdef extern from "Python.h":
-    const Py_ssize_t PY_SSIZE_T_MAX
     Py_ssize_t Py_REFCNT(PyObject*)     # by pointer: an object argument would be counted itself
 
 cdef enum:
@@ -21,7 +20,6 @@ cdef enum:
     READ_MOST_BYTES = 1 << 20             # what a connection that fills every receive is offered at once
     RETAINED_MOST_BYTES = (1 << 20) + (64 << 10)    # a frame of max.request.size, with some to spare
     ROOM_LEAST_BYTES = 1 << 10              # with less room at its end, a chunk counts as full
-    LARGE_PART_BYTES = 64 << 10             # so much of a frame that has not wholly come is worth a look at what it is
 
 
 @cython.freelist(64)
@@ -56,13 +54,11 @@ cdef class Receiver:
             raise ValueError("max_frame_bytes is negative")
         self.max_frame_bytes = max_frame_bytes
         self.demand = CHUNK_LEAST_BYTES
-        self.most_offered = PY_SSIZE_T_MAX
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         self.make_room()
         # The view holds the chunk, not the receiver: it stays valid whatever happens here before it is released.
-        self.offered = min(self.chunk.capacity - self.end, self.most_offered)
-        self.most_offered = PY_SSIZE_T_MAX
+        self.offered = self.chunk.capacity - self.end
         PyBuffer_FillInfo(view, self.chunk, self.chunk.data + self.end, self.offered, 0, flags)
 
     def received(self, Py_ssize_t count, /):
@@ -75,11 +71,6 @@ cdef class Receiver:
         elif count < self.demand:   # a past rush is forgotten within some hundred receives
             self.demand = max(self.demand - ((self.demand - count) >> 5), CHUNK_LEAST_BYTES)
         self.offered = 0
-
-    def offer_at_most(self, Py_ssize_t most_bytes, /):
-        if most_bytes <= 0:
-            raise ValueError("most_bytes is not positive")
-        self.most_offered = most_bytes
 
     def next_frame(self):
         cdef Py_ssize_t waiting = self.end - self.start
@@ -97,13 +88,6 @@ cdef class Receiver:
         frame = slice_of(self.chunk, data + FRAME_SIZE_BYTES, size, True)
         self.consumed(FRAME_SIZE_BYTES + size)
         return frame
-
-    def large_begin(self):
-        cdef unsigned char* data
-        if self.end - self.start < LARGE_PART_BYTES:
-            return None
-        data = self.chunk.data + self.start + FRAME_SIZE_BYTES
-        return <int>load16(data), <int>load16(data + 2)
 
     def trim(self):
         if self.start == self.end:
@@ -155,8 +139,6 @@ cdef class Receiver:
                 room = capacity - self.end
             if room >= ROOM_LEAST_BYTES or (room > 0 and total <= capacity - self.start):
                 return 0
-        if total == waiting + ROOM_LEAST_BYTES:     # whole frames wait: they are copied the more seldom the more room there is
-            total = 2 * waiting
         capacity = max(self.demand, min(2 * waiting, total))
         if is_sole_holder:
             self.move_to_front()

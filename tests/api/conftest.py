@@ -343,7 +343,6 @@ class Rig:
         self.registry.add(Api(16, "ListGroups", 0, 5, handle, refuse))
         self.server = Server(self.reactor, self.network, self.registry, self.metrics, limits or Limits(), policy)
         for hook in (
-            self.server.serve_line,
             self.logs.commit_staged,
             self.produce.answer_staged,
             self.parked_produces.wake,

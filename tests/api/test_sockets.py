@@ -49,7 +49,7 @@ class SocketRig:
         registry.add(FetchHandler(rig.partitions, rig.view, sessions, parked, cold_reads, topic_metrics, 55 << 20).api())
         registry.add(ApiVersionsHandler(registry).api())
         self.server = Server(self.reactor, self.network, registry, metrics, limits)
-        for hook in (self.server.serve_line, rig.logs.commit_staged, produce.answer_staged, parked.wake, self.server.flush):
+        for hook in (rig.logs.commit_staged, produce.answer_staged, parked.wake, self.server.flush):
             self.reactor.at_turn_end(hook)
         self.listener = self.server.listen("PLAINTEXT", "127.0.0.1", 0)
         self.clients = []

@@ -1,8 +1,7 @@
 """Clients that mean harm, thousands of them in one process: `python hostile_clients.py PORT KIND=COUNT ...`.
 
 It prints `attacking N` when all are connected, then goes on until its standard input ends, and prints what it did as JSON.
-Whoever is cut off comes back after a while. They stand for other machines, so they leave this one's processors to whoever else
-wants them. Kinds:
+Whoever is cut off comes back after a while. Kinds:
 
 * slow: a byte a second of a large Produce request
 * half_open: half of a request's size, then silence
@@ -19,7 +18,6 @@ import collections
 import contextlib
 import heapq
 import json
-import os
 import selectors
 import socket
 import struct
@@ -214,5 +212,4 @@ class Attack:
 
 
 if __name__ == "__main__":
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     Attack(int(sys.argv[1]), {kind: int(count) for kind, count in (argument.split("=") for argument in sys.argv[2:])}).run()
