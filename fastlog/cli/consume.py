@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fastlog.cli.options import bootstrap_option, json_option, parse_separator
-from fastlog.env.signals import stop_on_termination
+from fastlog.env.signals import on_stop_request
 from fastlog.env.wall_time import format_wall_ms, parse_wall_ms
 from fastlog.errors import UnknownTopicOrPartition, UsageError
 
@@ -130,12 +130,22 @@ def _consume_as_member(
     left: int,
     exit_at_end: bool,
 ) -> None:
-    """Print what the group's other members don't get; leave the group at the end, whatever ends it."""
+    """Print what the group's other members don't get; leave the group at the end, whatever ends it.
+
+    A signal ends it between two batches, not wherever it strikes: what has been printed is committed, and not printed again.
+    """
     from fastlog.client.consumer import Consumer  # noqa: PLC0415
     from fastlog.client.groups import Groups  # noqa: PLC0415
     from fastlog.client.member import Member  # noqa: PLC0415
 
-    stop_on_termination()
+    is_asked_to_stop = False
+
+    def stop() -> None:
+        nonlocal is_asked_to_stop
+        is_asked_to_stop = True
+        client.reactor.network.wake()
+
+    on_stop_request(lambda call: call(), stop)
     _known_topic(client, topic)
     consumer = Consumer(client.cluster)
     member = Member(client.cluster, Groups(client.cluster), consumer, group_id, [topic], begin=begin)
@@ -144,10 +154,12 @@ def _consume_as_member(
     try:
         while left:
             ready = consumer.ready()
-            while not ready.done and not running.done and not (exit_at_end and _is_at_end(consumer, member)):
+            while not (ready.done or running.done or is_asked_to_stop or (exit_at_end and _is_at_end(consumer, member))):
                 client.reactor.run_turn()
             if running.done:
                 running.result()
+            if is_asked_to_stop:
+                raise KeyboardInterrupt
             if not ready.done:
                 break
             printed: dict[TopicPartition, int] = {}
@@ -160,7 +172,7 @@ def _consume_as_member(
                         next_offset = record.offset + 1
                         break
                 printed[fetched.topic, fetched.partition] = next_offset
-                if left == 0:
+                if left == 0 or is_asked_to_stop:
                     break
             out.flush()
             for (name, partition), next_offset in printed.items():  # only now: what is still held here may never get out

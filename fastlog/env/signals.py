@@ -12,8 +12,10 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 EXIT_CODE_OF_A_SIGNAL: Final = 128
 
 
-def on_stop_request(call_from_thread: Callable[..., object], stop: Callable[[], object]) -> None:
-    """Call `stop()` on the reactor's next turn at the first SIGTERM or SIGINT; end the process without more ado at the next."""
+def on_stop_request(call: Callable[[Callable[[], object]], object], stop: Callable[[], object]) -> None:
+    """Have `stop` called by `call` (a reactor's `call_from_thread`) at the first SIGTERM or SIGINT; end the process without more
+    ado at the next.
+    """
     asked = False
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -21,12 +23,7 @@ def on_stop_request(call_from_thread: Callable[..., object], stop: Callable[[], 
         if asked:
             os._exit(EXIT_CODE_OF_A_SIGNAL + number)
         asked = True
-        call_from_thread(stop)
+        call(stop)
 
     for number in STOP_SIGNALS:
         signal.signal(number, handle)
-
-
-def stop_on_termination() -> None:
-    """Have SIGTERM raise KeyboardInterrupt as SIGINT does, so that a command ends in good order."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)

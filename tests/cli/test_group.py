@@ -161,6 +161,29 @@ def test_what_could_not_be_printed_is_not_committed(broker, topic):
     assert sorted(printed) == sorted(f"v{n}" for n in range(30))
 
 
+ASKED_TO_STOP_RIGHT_AFTER_IT_PRINTED = """
+import os, signal, sys, types
+from fastlog.cli.main import run
+stdout = sys.stdout
+def flush():
+    stdout.flush()
+    os.kill(os.getpid(), signal.SIGTERM)
+sys.stdout = types.SimpleNamespace(buffer=types.SimpleNamespace(write=stdout.buffer.write, flush=flush), flush=stdout.flush)
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_what_was_printed_is_committed_whenever_it_is_asked_to_stop(broker, topic):
+    arguments = ["consume", topic, "--group", f"g.{topic}", "--bootstrap", broker.bootstrap]
+    command = [sys.executable, "-c", ASKED_TO_STOP_RIGHT_AFTER_IT_PRINTED, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.strip()) == (130, "")
+    assert done.stdout
+    later = fastlog(broker, "consume", topic, "--group", f"g.{topic}", "--exit-at-end")
+    assert sorted((done.stdout + later).split()) == sorted(f"v{n}" for n in range(30))
+
+
 @pytest.mark.slow
 def test_a_member_outlives_its_broker(up, tmp_path):
     data = tmp_path / "data"
