@@ -536,6 +536,9 @@ class Receiver:
     def next_frame(self) -> Slice | None:
         """Return the next whole frame without its size field, or None; FrameError when a size is negative or over the limit."""
 
+    def large_begin(self) -> tuple[int, int] | None:
+        """Return (api_key, api_version) of a frame that has not wholly come when 64 KiB of it have, else None."""
+
     def trim(self) -> None:
         """Give back the memory when no bytes wait in it: for connections that have gone quiet."""
 

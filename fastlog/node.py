@@ -289,6 +289,7 @@ class Node:
             self._server.flush,
         ):
             reactor.at_turn_end(hook)
+        reactor.after_turn(self._server.serve_line)
         self._add_gauges()
 
     def _bind(self) -> None:

@@ -5,6 +5,11 @@ Produce requests are pipelined. Any other request is handled only when those bef
 until it is, so that a client sees its requests done in order, as Kafka does them one at a time. An API may say that its requests
 may be begun behind each other too (`Api.is_pipelined`).
 
+Produce and Fetch are handled as they come. What else clients ask for is answered in Python, and stands in line behind that
+(`Server.serve_line`): some of it a turn, one request of each connection in turn, so that those who ask much wait for each other.
+Nothing is received behind a request that stands in line. A newcomer, of whom no request has been answered yet, stands in line to
+be received from, too.
+
 It reads no further while (`_held_up`): answers of more than `MAX_UNSENT_BYTES` (any, when the server is short of memory) wait for
 the client to read them, `MAX_UNDER_WAY` requests wait for their answers, the server is short of memory for more requests, or a
 quota mutes it. So what a connection holds is bounded by one request, one answer, and these constants, whatever its client does.
@@ -34,6 +39,7 @@ READ_AHEAD_BYTES = 64 * 1024
 """How much is received behind a request that holds up the others: a client that hangs up is noticed, and nothing is hoarded."""
 
 PRODUCE_KEY = 0
+FETCH_KEY = 1
 
 # Why nothing more is handled; bits of `_held_up`.
 _IN_ORDER = 1
@@ -42,6 +48,7 @@ _UNDER_WAY = 4
 _MEMORY = 8
 _MUTED = 16
 _DOOMED = 32
+_IN_LINE = 64
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +61,8 @@ class Connection:
         "_events",
         "_held_bytes",
         "_held_up",
+        "_is_in_line",
+        "_is_newcomer",
         "_next",
         "_output",
         "_output_bytes",
@@ -87,6 +96,8 @@ class Connection:
         self._unsent_memory_bytes = 0  # of _output, files' regions left out, as of the last turn that added to it
         self._held_bytes = 0
         self._held_up = 0
+        self._is_in_line = False
+        self._is_newcomer = True
         self._doom = ""
         self._events = READABLE
         self.closed = False
@@ -113,6 +124,12 @@ class Connection:
         """Receive what has come and send what waits."""
         if self.closed:
             return
+        if self._is_newcomer:
+            if self._is_in_line:
+                self._watch()  # no further, until its turn has come
+            else:
+                self._line_up()
+            return
         try:
             if events & WRITABLE:
                 self._send()
@@ -121,8 +138,11 @@ class Connection:
             if events & READABLE and not self.closed:
                 self._receive()
         except Exception as error:  # a mistake of ours, and this connection's alone
-            logger.error("connection of %s:%d failed", self.peer_host, self.peer_port, exc_info=error)
-            self.close("")
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        logger.error("connection of %s:%d failed", self.peer_host, self.peer_port, exc_info=error)
+        self.close("")
 
     def _receive(self) -> None:
         receiver = self._receiver
@@ -145,8 +165,10 @@ class Connection:
         server.metrics.bytes_received.value += count
         self._handle_frames()
 
-    def _handle_frames(self) -> None:
+    def _handle_frames(self, *, its_turn: bool = False) -> None:
         try:
+            if its_turn:
+                self._dispatch_next()
             self._dispatch_frames()
         except (FrameError, Refused) as error:
             self.abort(str(error))
@@ -165,8 +187,7 @@ class Connection:
 
     def _dispatch_frames(self) -> None:
         if self._next is not None and not self._held_up:
-            (context, frame, position), self._next = self._next, None
-            self._dispatch_alone(context, frame, position)
+            self._dispatch_in_turn(self._next[0].api_key)
         receiver = self._receiver
         next_frame = receiver.next_frame
         under_way = self._under_way
@@ -183,19 +204,22 @@ class Connection:
                     continue
             frame_or_none = next_frame()
             if frame_or_none is None:
+                begun = receiver.large_begin()
+                if begun is not None:
+                    self._server.registry.find(*begun)  # what is not served is refused before all of it has come
                 return
             frame = frame_or_none
             key, version, correlation_id, client_id, position = request_header(frame)
             context = RequestContext(self, key, version, correlation_id, client_id, now_ns)
             if key != PRODUCE_KEY:
+                self._next = context, frame, position
                 if under_way:
-                    self._next = context, frame, position
                     self._held_up |= _IN_ORDER
                 else:
-                    self._dispatch_alone(context, frame, position)
+                    self._dispatch_in_turn(key)
                 continue
             handle_frame = find_frame_handler(version)  # of key 0
-            if handle_frame is None:
+            if handle_frame is None:  # it is refused
                 self._dispatch_alone(context, frame, position)
                 continue
             try:
@@ -205,10 +229,46 @@ class Connection:
             self._put_under_way(context)
 
     def _put_under_way(self, context: RequestContext) -> None:
+        self._server.records_asked_ns = self.last_active_ns
         self._under_way.append(context)
         self._under_way_count += context.request_count
         if self._under_way_count >= MAX_UNDER_WAY:
             self._held_up |= _UNDER_WAY
+
+    def _dispatch_in_turn(self, key: int) -> None:
+        """Have the next request answered, before which none is under way: a Fetch now, any other when its turn has come."""
+        if key == FETCH_KEY:
+            self._server.records_asked_ns = self.last_active_ns
+            self._dispatch_next()
+        else:
+            self._held_up |= _IN_LINE
+            self._line_up()
+
+    def _line_up(self) -> None:
+        self._is_in_line = True
+        self._server.line_up(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Have the request answered that stood in line, and go on with those behind it; or receive, as a newcomer."""
+        self._is_in_line = False
+        if self.closed:
+            return
+        try:
+            if not self._held_up & _IN_LINE:
+                self._receive()
+                if not self.closed:
+                    self._watch()
+                return
+            self._held_up &= ~_IN_LINE
+            if not self._held_up:  # else what holds it up now lets it line up again
+                self._go_on(its_turn=True)
+        except Exception as error:  # a mistake of ours, and this connection's alone
+            self._failed(error)
+
+    def _dispatch_next(self) -> None:
+        if self._next is not None:
+            (context, frame, position), self._next = self._next, None
+            self._dispatch_alone(context, frame, position)
 
     def _dispatch_alone(self, context: RequestContext, frame: Slice, position: int) -> None:
         """Have a request answered before which none is under way; only its like may be begun behind it without its answer."""
@@ -282,6 +342,8 @@ class Connection:
             for context in answered:
                 under_way.popleft()
                 self._under_way_count -= context.request_count
+        if answered:
+            self._is_newcomer = False
         self._server.metrics.done(answered, now_ns)
         if output and not self._events & WRITABLE:
             self._send()
@@ -333,7 +395,7 @@ class Connection:
         self._skip = skip
 
     def _watch(self) -> None:
-        events = 0 if self._held_up and not self._reads_ahead else READABLE
+        events = 0 if self._is_in_line or (self._held_up and not self._reads_ahead) else READABLE
         if self._output:
             events |= WRITABLE
         if events != self._events:
@@ -361,10 +423,13 @@ class Connection:
             self._server.reactor.call_soon(self._continue)
 
     def _continue(self) -> None:
-        if self.closed or self._held_up:
-            return
-        self._watch()
-        self._handle_frames()
+        if not self.closed and not self._held_up:
+            self._go_on()
+
+    def _go_on(self, *, its_turn: bool = False) -> None:
+        self._handle_frames(its_turn=its_turn)
+        if not self.closed and (not self._held_up or self._reads_ahead):
+            self._watch()
 
     def hold(self) -> None:
         """Read no further: the server is short of memory."""

@@ -104,19 +104,26 @@ class Registry:
         """Iterate the APIs by key."""
         return iter(sorted(self._apis.values(), key=lambda api: api.key))
 
+    def find(self, key: int, version: int) -> Api:
+        """Return the API of a request. Raises Refused when it is not served in that version."""
+        api = self._apis.get(key)
+        if api is None:
+            raise Refused(f"API key {key} is not served here")
+        if not api.min_version <= version <= api.max_version:
+            raise Refused(f"{api.name} version {version} is not served here, only {api.min_version} to {api.max_version}")
+        return api
+
     def dispatch(self, context: RequestContext, frame: Slice, position: int) -> None:
         """Have a request of messages answered, now or later. Raises Refused when its connection has to close."""
-        api = self._apis.get(context.api_key)
-        if api is None:
-            raise Refused(f"API key {context.api_key} is not served here")
-        if not api.min_version <= context.api_version <= api.max_version:
-            if api.key == API_VERSIONS_KEY:
-                context.api_version = 0
-                self._answer(api, context, api.refuse(context, None, UnsupportedVersion()))
-                return
-            raise Refused(
-                f"{api.name} version {context.api_version} is not served here, only {api.min_version} to {api.max_version}"
-            )
+        try:
+            api = self.find(context.api_key, context.api_version)
+        except Refused:
+            if context.api_key != API_VERSIONS_KEY or API_VERSIONS_KEY not in self._apis:
+                raise
+            api = self._apis[API_VERSIONS_KEY]
+            context.api_version = 0
+            self._answer(api, context, api.refuse(context, None, UnsupportedVersion()))
+            return
         try:
             request = decode_request(api.key, context.api_version, frame, position)
         except DecodeError as error:

@@ -11,7 +11,10 @@ Limits, all on by default (`Limits`), with Kafka's names in the options table: `
   first goes on alone, so that something always gets done, and is closed when it takes longer than `RESCUE_MS`; clients that read
   nothing of their answers for as long are closed too. Small requests of others never wait.
 
-`flush` is a turn-end hook, registered after those that make answers.
+`flush` is a turn-end hook, registered after those that make answers. `serve_line` comes after the turn, when its answers have
+been sent: for `LINE_TURN_NS`, or `LINE_TURN_BESIDE_RECORDS_NS`, newcomers are received from, and requests answered that are
+neither Produce nor Fetch. So what clients do before they are known, and what costs much to answer, is a bounded part of every
+turn.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +39,11 @@ if TYPE_CHECKING:
     from fastlog.env.reactor import Reactor, Timer
     from fastlog.metrics import Metrics
 
-ACCEPTS_PER_TURN = 64
+LINE_TURN_NS = 1_000_000
+LINE_TURN_BESIDE_RECORDS_NS = 20_000
+"""After so long, whoever still stands in line waits for the next turn, and what has become ready meanwhile goes before."""
+RECORDS_EXPECTED_NS = 1_000_000_000
+"""So long after a Produce or a Fetch more of them are expected, which are not to wait."""
 MIN_BACKOFF_MS = 50
 MAX_BACKOFF_MS = 2_000
 FAIR_SHARE_BYTES = 128 * 1024
@@ -44,6 +52,7 @@ MAX_SWEEP_MS = 10_000
 CLOSINGS_LOGGED_PER_SWEEP = 20
 """Connections closed for a reason that have a line in the log each; of the others that sweep tells how many there were."""
 TRIM_INTERVAL_MS = 1_000
+TRIMS_PER_TURN = 100
 _NANOSECONDS_PER_MILLISECOND = 1_000_000
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -96,9 +105,13 @@ class Server:
         self._accepting = self._started = accepting
         self._backoff_ms = 0
         self._trim_again_ns = 0
+        self._untrimmed: list[Connection] = []  # those whose turn is still to come
         self._stopped: dict[Connection, None] = {}  # by shortage of memory, in the order in which they were stopped
         self._rescued: Connection | None = None
         self._rescue: Timer | None = None
+        self._line: deque[Callable[[], object]] = deque()
+        self.records_asked_ns = -RECORDS_EXPECTED_NS
+        """When the last Produce or Fetch came."""
         self._closings = 0  # for a reason, since the last sweep
         self._closed = False
         metrics.gauge("kafka.server:type=socket-server-metrics,name=connection-count", lambda: len(self._connections))
@@ -140,6 +153,29 @@ class Server:
         for connection in list(self._connections):
             connection.close("")
 
+    def line_up(self, take_turn: Callable[[], object]) -> None:
+        """Call `take_turn()` when those before it in line have had their turns."""
+        self._line.append(take_turn)
+
+    def serve_line(self) -> bool:
+        """Give their turns to those who stand in line, as many as there is time for; False when nobody does."""
+        line = self._line
+        if not line:
+            return False
+        now_ns = self.reactor.clock.monotonic_ns
+        began_ns = now_ns()
+        is_beside_records = began_ns - self.records_asked_ns < RECORDS_EXPECTED_NS
+        until_ns = began_ns + (LINE_TURN_BESIDE_RECORDS_NS if is_beside_records else LINE_TURN_NS)
+        try:
+            while line:
+                line.popleft()()
+                if now_ns() >= until_ns:
+                    break
+        finally:
+            if line:
+                self.reactor.call_soon(_nothing)  # the next turn doesn't wait for anything to become ready
+        return True
+
     def flush(self) -> None:
         """Send the answers that this turn made."""
         if self.dirty:
@@ -157,35 +193,32 @@ class Server:
     # ---- accepting --------------------------------------------------------------------------------------------------------
 
     def _accept(self, listener: Listener, name: str, events: int) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
-            if not self._accepting:
-                return
-            if len(self._connections) >= self.limits.max_connections:
-                logger.warning("max.connections=%d reached: accepting again when one closes", self.limits.max_connections)
-                self._set_accepting(False)
-                return
-            try:
-                transport = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    self._back_off(error)
-                    return
-                continue  # the client has gone before it was accepted
-            self._backoff_ms = 0
-            host = transport.peer_host
-            count = self._count_by_host.get(host, 0)
-            if count >= self.limits.max_connections_per_ip:
-                self.metrics.connections_refused.value += 1
-                self.log_closing(
-                    host, transport.peer_port, f"max.connections.per.ip={self.limits.max_connections_per_ip} reached"
-                )
-                transport.close()
-                continue
-            self._count_by_host[host] = count + 1
-            self.metrics.connections_created.value += 1
-            self._connections[Connection(self, transport, name)] = None
+        """Let one in: the others' turns come between those of a crowd."""
+        if not self._accepting:
+            return
+        if len(self._connections) >= self.limits.max_connections:
+            logger.warning("max.connections=%d reached: accepting again when one closes", self.limits.max_connections)
+            self._set_accepting(False)
+            return
+        try:
+            transport = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                self._back_off(error)
+            return  # else the client has gone before it was accepted
+        self._backoff_ms = 0
+        host = transport.peer_host
+        count = self._count_by_host.get(host, 0)
+        if count >= self.limits.max_connections_per_ip:
+            self.metrics.connections_refused.value += 1
+            self.log_closing(host, transport.peer_port, f"max.connections.per.ip={self.limits.max_connections_per_ip} reached")
+            transport.close()
+            return
+        self._count_by_host[host] = count + 1
+        self.metrics.connections_created.value += 1
+        self._connections[Connection(self, transport, name)] = None
 
     def _back_off(self, error: OSError) -> None:
         self._backoff_ms = min(max(MIN_BACKOFF_MS, self._backoff_ms * 2), MAX_BACKOFF_MS)
@@ -265,8 +298,12 @@ class Server:
     def _relieve(self) -> None:
         if self.is_short_of_memory and self.reactor.now_ns >= self._trim_again_ns:
             self._trim_again_ns = self.reactor.now_ns + TRIM_INTERVAL_MS * _NANOSECONDS_PER_MILLISECOND
-            for connection in self._connections:
-                connection.trim()
+            self._untrimmed = list(self._connections)
+        if self._untrimmed:
+            self._untrimmed, now = self._untrimmed[:-TRIMS_PER_TURN], self._untrimmed[-TRIMS_PER_TURN:]
+            for connection in now:
+                if not connection.closed:
+                    connection.trim()
         if not self.is_short_of_memory:
             stopped, self._stopped = self._stopped, {}
             for connection in stopped:
@@ -287,3 +324,7 @@ class Server:
         if self._rescue is not None:
             self._rescue.cancel()
             self._rescue = None
+
+
+def _nothing() -> None:
+    """Be something to do."""

@@ -112,6 +112,7 @@ class Reactor:
         self._timers_created = 0
         self._timers_cancelled = 0  # of those still in the heap
         self._turn_end_hooks: list[Callable[[], object]] = []
+        self._after_turn: Callable[[], bool] = lambda: False
         self._running = False
         self.on_unhandled: Callable[[BaseException], None] = self._raise
         """What becomes of an exception that a callback let escape; by default it ends `run`."""
@@ -147,6 +148,10 @@ class Reactor:
     def at_turn_end(self, hook: Callable[[], object]) -> None:
         """Call `hook()` at the end of every turn, after the hooks registered before it."""
         self._turn_end_hooks.append(hook)
+
+    def after_turn(self, work: Callable[[], bool]) -> None:
+        """Call `work()` after every turn, for what can wait until then; where it returns True, the hooks follow once more."""
+        self._after_turn = work
 
     def pending(self) -> Pending[Any]:
         """Return a new unsettled result."""
@@ -206,6 +211,14 @@ class Reactor:
                     self.on_unhandled(error)
         if self._timers:
             self._fire_timers()
+        self._end_turn()
+        try:
+            if self._after_turn():
+                self._end_turn()
+        except Exception as error:
+            self.on_unhandled(error)
+
+    def _end_turn(self) -> None:
         for hook in self._turn_end_hooks:
             try:
                 hook()

@@ -20,6 +20,7 @@ cdef enum:
     READ_MOST_BYTES = 1 << 20             # what a connection that fills every receive is offered at once
     RETAINED_MOST_BYTES = (1 << 20) + (64 << 10)    # a frame of max.request.size, with some to spare
     ROOM_LEAST_BYTES = 1 << 10              # with less room at its end, a chunk counts as full
+    LARGE_PART_BYTES = 64 << 10             # so much of a frame that has not wholly come is worth a look at what it is
 
 
 @cython.freelist(64)
@@ -88,6 +89,13 @@ cdef class Receiver:
         frame = slice_of(self.chunk, data + FRAME_SIZE_BYTES, size, True)
         self.consumed(FRAME_SIZE_BYTES + size)
         return frame
+
+    def large_begin(self):
+        cdef unsigned char* data
+        if self.end - self.start < LARGE_PART_BYTES:
+            return None
+        data = self.chunk.data + self.start + FRAME_SIZE_BYTES
+        return <int>load16(data), <int>load16(data + 2)
 
     def trim(self):
         if self.start == self.end:

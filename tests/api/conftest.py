@@ -350,6 +350,7 @@ class Rig:
             self.server.flush,
         ):
             self.reactor.at_turn_end(hook)
+        self.reactor.after_turn(self.server.serve_line)
         self.listener = self.server.listen("PLAINTEXT", "127.0.0.1", 0)
         self.clients_made = 0
 

@@ -98,6 +98,66 @@ def test_what_comes_behind_a_pending_request_waits_and_others_do_not(rig):
     assert [answer.groups[0].group_id for _, answer in client.answers()] == ["first", "second"]
 
 
+def test_who_asks_much_waits_in_line_and_neither_others_nor_produces_do(rig, monkeypatch, batch, produce_request):
+    monkeypatch.setattr("fastlog.api.server.LINE_TURN_NS", 0)  # one a turn
+    monkeypatch.setattr("fastlog.api.server.LINE_TURN_BESIDE_RECORDS_NS", 0)
+    rig.add_topic("t")
+    greedy, modest, producer = [rig.connect() for _ in range(20)], rig.connect(), rig.connect()
+    for client in [*greedy, modest, producer]:
+        client.ask(API_VERSIONS, 3)
+    for client in greedy:
+        for _ in range(10):
+            client.send(ListGroupsRequest(), 0)
+    rig.turn()
+    modest.send(ListGroupsRequest(), 0)
+    producer.send(produce_request({"t": {0: batch()}}), 9)
+    rig.turn()
+    assert len(producer.answers()) == 1
+    for _ in range(len(greedy)):
+        rig.turn()
+    assert len(modest.answers()) == 1
+    answered = sum(len(client.answers()) for client in greedy)
+    assert answered <= len(greedy) + 2
+    rig.settle()
+    assert answered + sum(len(client.answers()) for client in greedy) == 10 * len(greedy)
+
+
+def test_newcomers_stand_in_line_unwatched_and_the_known_do_not_wait_for_them(rig, monkeypatch, batch, produce_request):
+    rig.add_topic("t")
+    producer = rig.connect()
+    producer.ask(API_VERSIONS, 3)
+    strangers = [rig.connect() for _ in range(20)]
+    rig.settle()
+    monkeypatch.setattr("fastlog.api.server.LINE_TURN_BESIDE_RECORDS_NS", 0)  # one a turn
+    monkeypatch.setattr("fastlog.api.server.LINE_TURN_NS", 0)
+    for stranger in strangers[:-1]:
+        stranger.send(API_VERSIONS, 3)
+    strangers[-1].send_bytes(b"GET / HTTP/1.1\r\n\r\n")
+    rig.turn()
+    producer.send(produce_request({"t": {0: batch()}}), 9)
+    rig.turn()
+    assert len(producer.answers()) == 1
+    assert sum(len(stranger.answers()) for stranger in strangers) <= 2
+    assert len([one for one in strangers if one.transport in rig.network.watched]) <= 3
+    rig.settle()
+    assert strangers[-1].closed
+    for stranger in strangers[:-1]:
+        assert len(stranger.answers()) == 1
+        assert stranger.ask(API_VERSIONS, 3).error_code == 0, "it is watched again"
+
+
+def test_a_newcomer_who_goes_while_it_stands_in_line_is_let_go(rig, monkeypatch):
+    strangers = [rig.connect() for _ in range(3)]
+    rig.settle()
+    monkeypatch.setattr("fastlog.api.server.LINE_TURN_NS", 0)
+    for stranger in strangers:
+        stranger.send(API_VERSIONS, 3)
+    rig.turn()
+    rig.server.close()
+    rig.turn()
+    assert all(stranger.closed for stranger in strangers)
+
+
 def test_alike_requests_of_a_pipelined_api_are_begun_together_and_answered_in_order(rig, batch, produce_request):
     [partition] = rig.add_topic("t")
     begun = []
@@ -394,7 +454,8 @@ def test_a_throttled_client_is_answered_at_once_and_read_later(make_rig, batch, 
 
 
 def part_of_a_large_request(size):
-    return struct.pack(">i", 900_000) + bytes(size)
+    header = struct.pack(">hhih", 0, 9, 1, -1)  # of Produce
+    return struct.pack(">i", 900_000) + header + bytes(size - len(header))
 
 
 def test_memory_for_requests_is_bounded_and_small_requests_go_on(make_rig):
@@ -407,6 +468,15 @@ def test_memory_for_requests_is_bounded_and_small_requests_go_on(make_rig):
     assert rig.server.held_bytes < limit + 20 * 2 * FAIR_SHARE_BYTES + 2_000_000
     assert sum(bool(client.transport.inbox) for client in large) > 10
     assert rig.connect().ask(API_VERSIONS, 3).error_code == 0
+
+
+def test_a_large_request_that_is_not_served_is_refused_before_all_of_it_has_come(rig, caplog):
+    client = rig.connect()
+    client.send_bytes(struct.pack(">ihhih", 50_000_000, 0, 99, 1, -1) + bytes(100_000))
+    rig.settle()
+    assert client.closed
+    assert "Produce version 99 is not served here" in caplog.text
+    assert rig.server.held_bytes == 0
 
 
 def test_large_requests_get_done_one_after_another(make_rig, batch, produce_request):

@@ -51,6 +51,7 @@ class SocketRig:
         self.server = Server(self.reactor, self.network, registry, metrics, limits)
         for hook in (rig.logs.commit_staged, produce.answer_staged, parked.wake, self.server.flush):
             self.reactor.at_turn_end(hook)
+        self.reactor.after_turn(self.server.serve_line)
         self.listener = self.server.listen("PLAINTEXT", "127.0.0.1", 0)
         self.clients = []
 

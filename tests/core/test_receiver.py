@@ -240,3 +240,11 @@ def test_room_that_was_offered_is_gone_with_its_chunk():
     assert len(receiver.next_frame()) == len(payload)
     with pytest.raises(ValueError, match="cannot have been received"):
         receiver.received(4)
+
+
+def test_what_a_large_frame_is_shows_before_all_of_it_has_come():
+    receiver = Receiver(MAX_FRAME_BYTES)
+    feed(receiver, frame_of(bytes(MAX_FRAME_BYTES)) + frame_of(b"\0\x03\0\x0c" + bytes(MAX_FRAME_BYTES - 4))[:60_000])
+    assert receiver.large_begin() is None
+    feed(receiver, bytes(10_000))
+    assert receiver.large_begin() == (3, 12)

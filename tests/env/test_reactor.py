@@ -33,6 +33,24 @@ def test_order_within_a_turn(reactor, network):
     assert seen == ["ready 3", "thread", "soon", "timer", "hook 1", "hook 2"]
 
 
+def test_work_after_a_turn_has_the_hooks_called_once_more_when_there_was_some(reactor):
+    seen, work = [], [True, False]
+    reactor.at_turn_end(lambda: seen.append("hook"))
+    reactor.after_turn(lambda: seen.append("work") or work.pop(0))
+    reactor.run_turn()
+    assert seen == ["hook", "work", "hook"]
+    reactor.run_turn()
+    assert seen == ["hook", "work", "hook", "hook", "work"]
+
+
+def test_work_after_a_turn_that_fails_is_told_as_anything_else_is(reactor):
+    told = []
+    reactor.on_unhandled = told.append
+    reactor.after_turn(lambda: 1 // 0)
+    reactor.run_turn()
+    assert [type(error) for error in told] == [ZeroDivisionError]
+
+
 def test_the_poll_waits_for_the_next_deadline_and_no_longer(reactor, network):
     reactor.at_turn_end(lambda: None)
     timer = reactor.call_later(5, lambda: None)

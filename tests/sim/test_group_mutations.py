@@ -5,6 +5,8 @@ A seed that finds nothing costs some 0.2 s of CPU; the bounds are several times 
 
 from itertools import count, islice
 
+import pytest
+
 from fastlog.client import member as client_member
 from fastlog.errors import NONE, UnknownMemberId
 from fastlog.groups import coordinator as groups_coordinator
@@ -117,6 +119,7 @@ def test_a_restart_that_reads_half_of_the_log(monkeypatch):
     assert found_within(20, meets("kill", "stop")) in LIES
 
 
+@pytest.mark.slow  # it takes a member that comes just then: some 50 seeds
 def test_an_old_generation_that_is_let_in(monkeypatch):
     original = ClassicGroup._why_no_sync
 
@@ -124,7 +127,7 @@ def test_an_old_generation_that_is_let_in(monkeypatch):
         return original(group, member_id, instance_id, group.generation, protocol_type, protocol_name)
 
     monkeypatch.setattr(ClassicGroup, "_why_no_sync", why_no_sync)
-    assert found_within(60, meets("client pause", "reset")) in LIES
+    assert found_within(200, meets("client pause", "reset")) in LIES
 
 
 def test_members_that_nobody_misses(monkeypatch):
