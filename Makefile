@@ -57,6 +57,11 @@ lint: build $(VENV)/.ready-for-lint $(VENV)/.ready-for-test ## style, imports, t
 	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/zookeeper-jars
 	@touch $@
 
+DISTRIBUTION := .cache/zookeeper-distribution
+$(DISTRIBUTION)/.done: bench/coordinator/pom.xml
+	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(DISTRIBUTION)
+	@touch $@
+
 .cache/kafka-zk-jars/.done: tests/conformance/kafka-zk/pom.xml
 	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/kafka-zk-jars
 	@touch $@
@@ -114,8 +119,9 @@ soak-coordinator: build $(VENV)/.ready-for-test $(VENV)/.ready-for-conformance .
 
 # Real servers run beside fastlog where `make conformance` has fetched them.
 BESIDE_KAFKA = $(if $(wildcard .cache/kafka-jars/.done),--kafka-jars .cache/kafka-jars)
-BESIDE_ZOOKEEPER = $(if $(wildcard .cache/zookeeper-jars/.done),--zookeeper-jars .cache/zookeeper-jars)
-bench: build $(VENV)/.ready-for-oracles ## the README's figures, beside real servers where `make conformance` has fetched them
+HAS_ZOOKEEPER := $(wildcard .cache/zookeeper-jars/.done)
+BESIDE_ZOOKEEPER := $(if $(HAS_ZOOKEEPER),--zookeeper-distribution $(DISTRIBUTION) --zookeeper-jars .cache/zookeeper-jars)
+bench: build $(VENV)/.ready-for-oracles $(if $(HAS_ZOOKEEPER),$(DISTRIBUTION)/.done) ## the README's figures, beside real servers where `make conformance` has fetched them
 	PYTHONPATH=. $(PY) bench/start/run.py $(BESIDE_KAFKA)
 	PYTHONPATH=. $(PY) bench/hot/run.py
 	PYTHONPATH=. $(PY) bench/core/run.py

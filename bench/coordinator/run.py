@@ -1,14 +1,24 @@
 """`fastlog coordinator` beside a real standalone ZooKeeper: start, memory, writes and reads with 1 and 16 clients.
 
-usage: PYTHONPATH=. python bench/coordinator/run.py [--rounds N] [--seconds S] [--zookeeper-jars DIR]
+usage: PYTHONPATH=. python bench/coordinator/run.py [--rounds N] [--seconds S]
+           [--zookeeper-distribution DIR] [--zookeeper-jars DIR]
 
-Both sync each write before its answer, on the same disk. Clients are raw connections of one process, each with one request of 100
-bytes of data at a time. The contestants take turns; medians of the rounds are printed, latencies in milliseconds.
+ZooKeeper comes in two forms, and each has ratios of its own:
+
+* *as started* is what runs after its distribution's `zkServer.sh start`, the thing that `fastlog coordinator` stands in for: all
+  jars of the distribution, its sample configuration, its logging to a file, a heap of at most 1000 MB, JMX, the AdminServer, the
+  heap dump options. Addresses are of the loopback alone, and the time that the script itself takes is not counted.
+* *stripped* is as little of ZooKeeper as serves: no AdminServer, no JMX, no logging, and none of the jars that these need.
+
+All sync each write before its answer, on the same disk. Start is the time from exec until a first session is open; memory is read
+from /proc/PID/smaps_rollup a second later. Clients are raw connections of one process, each with one request of 100 bytes of data
+at a time. The contestants take turns; medians of the rounds are printed, latencies in milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import pathlib
 import selectors
@@ -19,15 +29,41 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
+from bench.memory import memory_mb
 from bench.real_kafka import free_port
 from fastlog.coordinator import requests
 from fastlog.coordinator.tree import Create, SetData
 
 DATA = b"x" * 100
 READY_S = 60.0
+TRY_S = 0.001
+ANSWER_S = 0.02
 IDLE_S = 1.0
 CLIENTS = (1, 16)
+AIMS = {
+    "start, s": ("at most", 1 / 20),
+    "idle, MB": ("at most", 1 / 10),
+    "writes, 1 clients, a second": ("at least", 1.0),
+    "writes, 16 clients, a second": ("at least", 1.0),
+    "reads, 1 clients, a second": ("at least", 0.5),
+    "reads, 16 clients, a second": ("at least", 0.5),
+}
+"""How fastlog's figure is to be to ZooKeeper's."""
+# What conf/zoo_sample.cfg sets, but for the directory and the addresses.
+SAMPLE_CONFIGURATION = "tickTime=2000\ninitLimit=10\nsyncLimit=5\n"
+# What conf/logback.xml has logged, and where: all from INFO on, on the console, which the script redirects to a file.
+LOGBACK = """<configuration>
+  <appender name="CONSOLE" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%d{ISO8601} [myid:%X{myid}] - %-5p [%t:%C{1}@%L] - %m%n</pattern></encoder>
+    <filter class="ch.qos.logback.classic.filter.ThresholdFilter"><level>INFO</level></filter>
+  </appender>
+  <root level="INFO"><appender-ref ref="CONSOLE" /></root>
+</configuration>
+"""
+
+Prepare = Callable[[pathlib.Path], tuple[list[str], int]]
 
 
 def framed(data: bytes) -> bytes:
@@ -43,34 +79,50 @@ def receive(connection: socket.socket) -> bytes:
     return data
 
 
-def attach(port: int, timeout_s: float = READY_S) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+def greet(port: int) -> socket.socket:
+    """Connect, and ask for a session."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=READY_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(framed(requests.encode_connect(0, 30_000, 0, requests.NO_PASSWORD)))
+    return connection
+
+
+def attach(port: int) -> socket.socket:
+    connection = greet(port)
     receive(connection)
     return connection
 
 
-def start(command: list[str], port: int) -> tuple[subprocess.Popen[bytes], float]:
-    """Start a server; return it and the seconds until a first session is open."""
-    began = time.perf_counter()
+def start(command: list[str], port: int, output: pathlib.Path) -> tuple[subprocess.Popen[bytes], float]:
+    """Start a server; return it and the seconds until a first session is open.
+
+    A ZooKeeper that is still starting takes connections and forgets them: who gets no answer soon tries another one besides.
+    """
     # Without the variable by which some environments keep Python from storing what it compiled: users have that stored.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    while True:
-        try:
-            attach(port, 0.5).close()  # a ZooKeeper that is still starting takes connections and says nothing
-            return process, time.perf_counter() - began
-        except (OSError, AssertionError):
-            assert process.poll() is None and time.perf_counter() - began < READY_S
-            time.sleep(0.005)
-
-
-def resident_mb(pid: int) -> float:
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError("no VmRSS")
+    began = time.perf_counter()
+    with output.open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    with selectors.DefaultSelector() as selector:
+        while True:
+            assert process.poll() is None and time.perf_counter() - began < READY_S, output.read_text()
+            try:
+                selector.register(greet(port), selectors.EVENT_READ)
+            except OSError:
+                time.sleep(TRY_S)
+                continue
+            for key, _ in selector.select(ANSWER_S):
+                connection: socket.socket = key.fileobj  # type: ignore[assignment]
+                selector.unregister(connection)
+                with connection:
+                    try:
+                        receive(connection)
+                    except (OSError, AssertionError):
+                        continue
+                ready_s = time.perf_counter() - began
+                for waiting in list(selector.get_map().values()):
+                    waiting.fileobj.close()  # type: ignore[union-attr]
+                return process, ready_s
 
 
 def load(port: int, count: int, frame: bytes, seconds: float) -> tuple[float, float, float]:
@@ -99,59 +151,105 @@ def load(port: int, count: int, frame: bytes, seconds: float) -> tuple[float, fl
     return len(latencies) / seconds, 1000 * latencies[len(latencies) // 2], 1000 * latencies[len(latencies) * 99 // 100]
 
 
-def measure(command: list[str], port: int, seconds: float) -> dict[str, float]:
-    process, ready_s = start(command, port)
-    try:
-        time.sleep(IDLE_S)
-        found = {"start, s": ready_s, "idle, MB": resident_mb(process.pid)}
-        with attach(port) as connection:
-            connection.sendall(framed(requests.encode_request(1, requests.Write((Create("/bench", DATA),)))))
-            receive(connection)
-        for what, request in (("writes", requests.Write((SetData("/bench", DATA),))), ("reads", requests.Get("/bench"))):
-            for count in CLIENTS:
-                load(port, count, framed(requests.encode_request(1, request)), seconds / 4)
-                rate, median, tail = load(port, count, framed(requests.encode_request(1, request)), seconds)
-                name = f"{what}, {count} clients"
-                found |= {f"{name}, a second": rate, f"{name}, p50": median, f"{name}, p99": tail}
-        found["loaded, MB"] = resident_mb(process.pid)
-        return found
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+def measure(prepare: Prepare, seconds: float) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="bench-coordinator-") as directory:
+        command, port = prepare(pathlib.Path(directory))
+        process, ready_s = start(command, port, pathlib.Path(directory, "output"))
+        try:
+            return {"start, s": ready_s, **measure_running(process.pid, port, seconds)}
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def measure_running(pid: int, port: int, seconds: float) -> dict[str, float]:
+    time.sleep(IDLE_S)
+    idle = memory_mb(pid)
+    found = {"idle, MB": idle["resident_mb"], "... anonymous, MB": idle["anonymous_mb"]}
+    with attach(port) as connection:
+        connection.sendall(framed(requests.encode_request(1, requests.Write((Create("/bench", DATA),)))))
+        receive(connection)
+    for what, request in (("writes", requests.Write((SetData("/bench", DATA),))), ("reads", requests.Get("/bench"))):
+        for count in CLIENTS:
+            load(port, count, framed(requests.encode_request(1, request)), seconds / 4)
+            rate, median, tail = load(port, count, framed(requests.encode_request(1, request)), seconds)
+            name = f"{what}, {count} clients"
+            found |= {f"{name}, a second": rate, f"{name}, p50": median, f"{name}, p99": tail}
+    found["loaded, MB"] = memory_mb(pid)["resident_mb"]
+    return found
+
+
+def fastlog(directory: pathlib.Path) -> tuple[list[str], int]:
+    port = free_port()
+    return [sys.executable, "-m", "fastlog", "coordinator", "--port", str(port), "--data", f"{directory}/data"], port
+
+
+def as_started(jars: pathlib.Path) -> Prepare:
+    """ZooKeeper with its distribution's jars, as `zkServer.sh start` runs it there."""
+
+    def prepare(directory: pathlib.Path) -> tuple[list[str], int]:
+        port = free_port()
+        (directory / "conf").mkdir()
+        (directory / "logs").mkdir()
+        (directory / "conf/logback.xml").write_text(LOGBACK)
+        config = directory / "conf/zoo.cfg"
+        config.write_text(
+            f"{SAMPLE_CONFIGURATION}dataDir={directory}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\n"
+            f"admin.serverPort={free_port()}\nadmin.serverAddress=127.0.0.1\n"
+        )
+        # The script puts each jar before those that it found earlier, and all of them before the directory of the configuration.
+        classes = ":".join([*sorted(map(str, jars.glob("*.jar")), reverse=True), str(config.parent)])
+        command = ["java", f"-Dzookeeper.log.dir={directory}/logs"]
+        command += [f"-Dzookeeper.log.file=zookeeper-{getpass.getuser()}-server-{socket.gethostname()}.log"]
+        command += ["-XX:+HeapDumpOnOutOfMemoryError", "-XX:OnOutOfMemoryError=kill -9 %p", "-cp", classes, "-Xmx1000m"]
+        command += ["-Dcom.sun.management.jmxremote", "-Dcom.sun.management.jmxremote.local.only=false"]
+        return [*command, "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config)], port
+
+    return prepare
+
+
+def stripped(jars: pathlib.Path) -> Prepare:
+    """ZooKeeper's server and nothing else, with jars that have no logging."""
+
+    def prepare(directory: pathlib.Path) -> tuple[list[str], int]:
+        port = free_port()
+        config = directory / "zoo.cfg"
+        config.write_text(
+            f"tickTime=2000\ndataDir={directory}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\n"
+            "maxClientCnxns=0\nadmin.enableServer=false\n"
+        )
+        return ["java", "-cp", f"{jars}/*", "org.apache.zookeeper.server.ZooKeeperServerMain", str(config)], port
+
+    return prepare
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--zookeeper-jars", type=pathlib.Path)
+    parser.add_argument("--zookeeper-distribution", type=pathlib.Path, help="the jars of ZooKeeper's distribution")
+    parser.add_argument("--zookeeper-jars", type=pathlib.Path, help="the jars of ZooKeeper without logging")
     options = parser.parse_args()
-    rounds: dict[str, list[dict[str, float]]] = {"fastlog": [], "ZooKeeper": []}
+    contestants: dict[str, Prepare] = {"fastlog": fastlog}
+    if options.zookeeper_distribution is not None:
+        contestants["ZooKeeper as started"] = as_started(options.zookeeper_distribution)
+    if options.zookeeper_jars is not None:
+        contestants["ZooKeeper stripped"] = stripped(options.zookeeper_jars)
+    measure(fastlog, 0.1)  # the first start of an installation compiles Python's modules
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in range(options.rounds):
-        with tempfile.TemporaryDirectory() as directory:
-            port = free_port()
-            command = [sys.executable, "-m", "fastlog", "coordinator", "--port", str(port), "--data", directory]
-            rounds["fastlog"].append(measure(command, port, options.seconds))
-        if options.zookeeper_jars is None:
-            continue
-        with tempfile.TemporaryDirectory() as directory:
-            port = free_port()
-            config = pathlib.Path(directory, "zoo.cfg")
-            config.write_text(
-                f"tickTime=2000\ndataDir={directory}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\n"
-                "maxClientCnxns=0\nadmin.enableServer=false\n"
-            )
-            java = ["java", "-cp", f"{options.zookeeper_jars}/*"]
-            command = [*java, "org.apache.zookeeper.server.ZooKeeperServerMain", str(config)]
-            rounds["ZooKeeper"].append(measure(command, port, options.seconds))
-    print(f"{'':32}{'fastlog':>12}{'ZooKeeper':>12}{'ratio':>8}")
-    for name in rounds["fastlog"][0]:
-        ours = statistics.median(one[name] for one in rounds["fastlog"])
-        if rounds["ZooKeeper"]:
-            real = statistics.median(one[name] for one in rounds["ZooKeeper"])
-            print(f"{name:32}{ours:12.3f}{real:12.3f}{ours / real:8.2f}")
-        else:
-            print(f"{name:32}{ours:12.3f}")
+        for name, prepare in contestants.items():
+            rounds[name].append(measure(prepare, options.seconds))
+    medians = {name: {row: statistics.median(one[row] for one in found) for row in found[0]} for name, found in rounds.items()}
+    ours = medians.pop("fastlog")
+    print(f"{'':30}{'fastlog':>12}" + "".join(f"{name:>22}{'ratio':>8}" for name in medians))
+    for row, value in ours.items():
+        print(f"{row:30}{value:12.3f}" + "".join(f"{real[row]:22.3f}{value / real[row]:8.3f}" for real in medians.values()))
+    for name, real in medians.items():
+        for row, (kind, bound) in AIMS.items():
+            ratio = ours[row] / real[row]
+            reached = ratio <= bound if kind == "at most" else ratio >= bound
+            print(f"{name}, {row}: {kind} {bound:.2f} of it: {'reached' if reached else 'NOT reached'} ({ratio:.3f})")
 
 
 if __name__ == "__main__":

@@ -18,24 +18,13 @@ import sys
 import tempfile
 import time
 
+from bench.memory import memory_mb
 from bench.real_kafka import SILENT, answers, prepare
 
 IDLE_S = 1.0
 READY_TIMEOUT_S = 60.0
 AIM_READY_S = 0.3
 AIM_RESIDENT_MB = 45.0
-
-
-def memory_mb(pid: int) -> dict[str, float]:
-    fields: dict[str, int] = {}
-    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-        name, value = line.split(":")
-        fields[name] = int(value.split()[0])
-    return {
-        "resident_mb": fields["Rss"] / 1024,
-        "anonymous_mb": fields["Anonymous"] / 1024,
-        "file_backed_mb": (fields["Rss"] - fields["Anonymous"]) / 1024,
-    }
 
 
 def stop(process: subprocess.Popen[str]) -> None:
