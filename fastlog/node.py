@@ -15,7 +15,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +62,7 @@ from fastlog.groups import classic
 from fastlog.groups.appender import Appender
 from fastlog.groups.coordinator import GroupCoordinator, GroupOptions
 from fastlog.groups.topic import OffsetsTopic, OffsetsTopicOptions
+from fastlog.light import log_to_stderr
 from fastlog.metadata import layout, registration
 from fastlog.metadata.broker_options import BrokerOptions
 from fastlog.metadata.config_store import ConfigStore
@@ -605,7 +605,7 @@ def run_broker(
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated node
     from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     environment = SystemEnvironment(
         receive_buffer_bytes=config.integer("socket.receive.buffer.bytes"),
         send_buffer_bytes=config.integer("socket.send.buffer.bytes"),

@@ -1,10 +1,8 @@
-"""The group of all commands, and how errors end the process."""
+"""The group of all commands."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,12 +10,7 @@ import click
 
 from fastlog import __version__
 from fastlog.cli import EXIT_INTERRUPTED
-from fastlog.errors import FastlogError, UsageError
-
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_BROKEN_PIPE: Final = 141
-"""What a shell reports of a program that SIGPIPE ended."""
+from fastlog.cli.outcome import EXIT_FAILED, EXIT_USAGE, ReaderGone, exit_code_of, fail, one_line
 
 COMMANDS: Final = {
     "up": "Run a broker for this machine, with defaults for everything.",
@@ -30,10 +23,6 @@ COMMANDS: Final = {
     "dump": "Print what is in the files of a data directory, and what is wrong with them.",
 }
 """Every command with its line of help: `fastlog --help` imports none of them."""
-
-
-class ReaderGone(Exception):
-    """Whoever read our output has gone."""
 
 
 class LazyGroup(click.Group):
@@ -67,45 +56,19 @@ def group() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return the exit code; errors become one line on stderr."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> object:
     try:
-        outcome = group.main(list(arguments), prog_name="fastlog", standalone_mode=False)
-        sys.stdout.flush()
-        return outcome if isinstance(outcome, int) else 0
+        return group.main(list(arguments), prog_name="fastlog", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return EXIT_USAGE
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "fastlog"
-        return _fail(f"{_one_line(error.format_message())} (see {command} --help)", EXIT_USAGE)
+        return fail(f"{one_line(error.format_message())} (see {command} --help)", EXIT_USAGE)
     except click.ClickException as error:
-        return _fail(_one_line(error.format_message()), EXIT_FAILED)
-    except UsageError as error:
-        return _fail(_one_line(str(error)), EXIT_USAGE)
-    except FastlogError as error:
-        return _fail(_one_line(str(error)), EXIT_FAILED)
-    except (ReaderGone, BrokenPipeError):
-        _write_no_more()
-        return EXIT_BROKEN_PIPE
-    except OSError as error:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            _write_no_more()
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}", EXIT_FAILED)
-    except (KeyboardInterrupt, click.Abort):
+        return fail(one_line(error.format_message()), EXIT_FAILED)
+    except click.Abort:
         return EXIT_INTERRUPTED
-
-
-def _write_no_more() -> None:
-    """Have nothing more written to stdout, not even by the interpreter on its way out."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"fastlog: {message}", file=sys.stderr)
-    return code
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -7,13 +7,15 @@ An empty tuple is no list: it is what an invalid one becomes, and the tree refus
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Iterable, Sequence
 from enum import IntFlag
-from typing import Final, NamedTuple
 
 from fastlog.coordinator.jute import Reader, Writer
+from fastlog.light import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 
 class Permission(IntFlag):
@@ -51,8 +53,8 @@ READ_ONLY_ACL: Final[Acl] = (Entry(int(Permission.READ), "world", "anyone"),)
 
 
 _LEAST_ENTRY_BYTES: Final = 12
-_BITS: Final = re.compile(r"\+?[0-9]{1,9}")
-_LEADING_ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
+_BITS: Final = r"\+?[0-9]{1,9}"
+_LEADING_ZEROS: Final = r"(?<![0-9])0+(?=[0-9])"
 
 
 def write_acl(out: Writer, acl: Acl) -> None:
@@ -123,6 +125,7 @@ def without_digests(acl: Acl) -> Acl:
 
 def digest_identity(credentials: bytes) -> Identity:
     """Return who somebody with the credentials `user:password` is."""
+    import base64  # noqa: PLC0415
     import hashlib  # noqa: PLC0415 - with it comes OpenSSL, which most brokers never need
 
     user = credentials.partition(b":")[0].decode(errors="replace")
@@ -137,13 +140,14 @@ def user_name(identity: Identity) -> str:
 
 def _network(text: str) -> tuple[int, int, int] | None:
     """Return (version, first address, bits that count) of an address or a network; None when it is neither."""
-    import ipaddress  # noqa: PLC0415 - few trees have such lists, and the import is a tenth of a start
+    import ipaddress  # noqa: PLC0415 - few trees have such lists, and these imports are a third of a start
+    import re  # noqa: PLC0415
 
     address, separator, bits = text.partition("/")
-    if separator and not _BITS.fullmatch(bits):
+    if separator and not re.fullmatch(_BITS, bits):
         return None
     try:
-        parsed = ipaddress.ip_address(_LEADING_ZEROS.sub("", address) if "." in address else address)
+        parsed = ipaddress.ip_address(re.sub(_LEADING_ZEROS, "", address) if "." in address else address)
         prefix = int(bits) if separator else parsed.max_prefixlen
     except ValueError:
         return None

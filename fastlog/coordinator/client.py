@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, Protocol
 
 from fastlog.coordinator.tree import ANY_VERSION, Create, Operation, Result, SetData, Stat
 from fastlog.coordinator.watches import WatchEvent
 from fastlog.env.reactor import Pending
+from fastlog.light import Protocol
 
-MAX_REQUEST_BYTES: Final = 0xFFFFF
-"""Largest request (ZooKeeper's default `jute.maxbuffer`): whoever writes more splits it."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 _OPERATION_OVERHEAD_BYTES: Final = 96
 

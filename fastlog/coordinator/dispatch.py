@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
 
 from fastlog.coordinator import protocol
 from fastlog.coordinator.acl import (
@@ -47,7 +46,10 @@ from fastlog.coordinator.tree import NO_PASSWORD as OF_THIS_PROCESS
 from fastlog.coordinator.tree import NO_SESSION, CloseSession, Create, OpenSession, Operation, SetAcl
 from fastlog.coordinator.watches import EventType, Watcher, WatcherType, WatchEvent
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from fastlog.coordinator.service import Coordinator
     from fastlog.coordinator.tree import Stat
     from fastlog.env import Random

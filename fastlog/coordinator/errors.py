@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
 
-from fastlog.errors import FastlogError
+from fastlog.base_errors import FastlogError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, Final
 
 
 class CoordinatorError(FastlogError):

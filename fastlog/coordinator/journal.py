@@ -23,9 +23,9 @@ import struct
 from collections.abc import Callable, Generator
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastlog._core import crc32c
+from fastlog.base_errors import FastlogError
 from fastlog.coordinator.errors import CoordinatorError
 from fastlog.coordinator.jute import JuteError, Reader, Writer
 from fastlog.coordinator.records import FORMAT, decode_transaction, decode_znode, encode_transaction, encode_znode
@@ -33,9 +33,12 @@ from fastlog.coordinator.tree import Session, Transaction, Tree, Znode
 from fastlog.env import Disk, Flusher
 from fastlog.env.directories import make_directories_durably
 from fastlog.env.reactor import Pending, Reactor
-from fastlog.errors import FastlogError
+from fastlog.light import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from fastlog._core import File
 
 JOURNAL_FILE_BYTES: Final = 4 << 20

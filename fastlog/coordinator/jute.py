@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final, TypeVar
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TypeVar
+
+    T = TypeVar("T")
+
+
+MAX_REQUEST_BYTES: Final = 0xFFFFF
+"""Largest request (ZooKeeper's default `jute.maxbuffer`): whoever writes more splits it."""
 
 _INT: Final = struct.Struct(">i")
 _LONG: Final = struct.Struct(">q")

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from fastlog.coordinator.client import MAX_REQUEST_BYTES, SessionCallback, SessionState, WatchCallback, request_bytes
+from fastlog.coordinator.client import SessionCallback, SessionState, WatchCallback, request_bytes
 from fastlog.coordinator.errors import BadArguments, NoNode, SessionExpired
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.service import Coordinator
 from fastlog.coordinator.tree import ANY_VERSION, Create, Created, Delete, Operation, Result, SetData, Stat, Tree
 from fastlog.coordinator.watches import WatchEvent

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Generator
-from dataclasses import dataclass
-from typing import Any
 
+from fastlog.base_errors import UsageError, cannot_listen, cannot_use
 from fastlog.coordinator.journal import JOURNAL_FILE_BYTES, CorruptJournal
 from fastlog.coordinator.server import CoordinatorServer
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
-from fastlog.errors import UsageError, cannot_listen, cannot_use
+from fastlog.light import Logger, NamedTuple, log_to_stderr
 
-logger = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+logger = Logger(__name__)
 
 
 def open_coordinator(
@@ -59,8 +61,7 @@ def address_of(listener: Listener) -> str:
     return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoordinatorOptions:
+class CoordinatorOptions(NamedTuple):
     """What `fastlog coordinator` is told; `journal_file_bytes` by the simulator alone."""
 
     host: str = "127.0.0.1"
@@ -111,7 +112,7 @@ def run_coordinator(options: CoordinatorOptions) -> int:
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated one
     from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     environment = SystemEnvironment()
     reactor = environment.reactor
     outcome: list[BaseException] = []

@@ -11,13 +11,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple
 
 from fastlog.coordinator.acl import Acl, Identity, read_acl, write_acl
 from fastlog.coordinator.errors import Unimplemented
 from fastlog.coordinator.jute import JuteError, Reader, Writer
 from fastlog.coordinator.tree import Check, Create, Created, Delete, Operation, Result, SetAcl, SetData, Stat
 from fastlog.coordinator.watches import WatchEvent
+from fastlog.light import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 EVENT_XID: Final = -1
 NO_ZXID: Final = -1

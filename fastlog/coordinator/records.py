@@ -6,8 +6,6 @@ here wants a new format number in the journal's and the snapshot's head.
 
 from __future__ import annotations
 
-from typing import Final
-
 from fastlog.coordinator.acl import OPEN_ACL, Acl, read_acl, shared, write_acl
 from fastlog.coordinator.jute import JuteError, Reader, Writer
 from fastlog.coordinator.tree import (
@@ -22,6 +20,11 @@ from fastlog.coordinator.tree import (
     Transaction,
     Znode,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 FORMAT: Final = 2
 

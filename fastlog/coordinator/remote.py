@@ -15,9 +15,10 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 from fastlog._core import FrameError, Receiver
-from fastlog.coordinator.client import MAX_REQUEST_BYTES, SessionCallback, SessionState, WatchCallback, request_bytes
+from fastlog.coordinator.client import SessionCallback, SessionState, WatchCallback, request_bytes
 from fastlog.coordinator.client_session import Call, Changed, ClientSession, Drop, Phase, Send, Settle, Tell
 from fastlog.coordinator.errors import BadArguments, ConnectionLoss, CoordinatorError, NodeExists
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.requests import Answer, Children, Close, Exists, Get, Request, Write
 from fastlog.coordinator.tree import ANY_VERSION, Create, Created, Delete, Operation, Result, SetData, Stat, check_path
 from fastlog.coordinator.watches import WatchEvent

@@ -13,17 +13,19 @@ connection with one line in the log, and harm nobody else.
 from __future__ import annotations
 
 import errno
-import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 from fastlog._core import FrameError, Receiver
-from fastlog.coordinator.client import MAX_REQUEST_BYTES
 from fastlog.coordinator.dispatch import Client, Dispatcher, NotServed
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.words import WORDS, answer_to
 from fastlog.env import READABLE, WRITABLE
+from fastlog.light import Logger
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from fastlog.coordinator.service import Coordinator
     from fastlog.env import Environment, Listener, Transport
 
@@ -39,7 +41,7 @@ _WORD_BYTES: Final = 4
 _NS_PER_MS: Final = 1_000_000
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class Statistics:

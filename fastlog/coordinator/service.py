@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
 
 from fastlog.coordinator.acl import OPEN_ACL, Acl, Identities
 from fastlog.coordinator.errors import ConnectionLoss, CoordinatorError
@@ -34,7 +33,12 @@ from fastlog.coordinator.watches import EventType, Watcher, Watches
 from fastlog.env import Disk, Flusher, Random
 from fastlog.env.reactor import Pending, Reactor, Timer
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeVar
+
+    T = TypeVar("T")
+
 
 REAP_INTERVAL_MS: Final = 1_000
 MAX_REAPED_AT_ONCE: Final = 1_000

@@ -7,7 +7,11 @@ silent, on the monotonic clock. After a restart every session has its whole time
 from __future__ import annotations
 
 import heapq
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 MIN_TIMEOUT_MS: Final = 1_000
 MAX_TIMEOUT_MS: Final = 60_000

@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol, TypeVar
+
+from fastlog.light import NamedTuple, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TypeVar
+
+    W = TypeVar("W", bound="Watcher")
 
 
 class EventType(IntEnum):
@@ -54,7 +61,6 @@ _PERSISTENT: Final = 2
 _RECURSIVE: Final = 4
 _ANY: Final = 7
 
-W = TypeVar("W", bound=Watcher)
 _Table = dict[str, dict[Watcher, int]]
 """path -> watcher -> how it watches, one bit for each way."""
 

@@ -7,14 +7,16 @@ parse. The version is the one whose protocol is spoken; behind it stands whose s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
 
 from fastlog import __version__
-from fastlog.coordinator.client import MAX_REQUEST_BYTES
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.protocol import Op
 from fastlog.coordinator.sessions import MAX_TIMEOUT_MS, MIN_TIMEOUT_MS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from fastlog.coordinator.server import Connection, CoordinatorServer
 
 ZOOKEEPER_VERSION: Final = f"3.9.3-fastlog-{__version__}"

@@ -14,15 +14,20 @@ Invariants that every version keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from fastlog.light import Protocol
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
     from typing_extensions import Buffer
 
     from fastlog._core import File
     from fastlog.env.reactor import Reactor
 
-T = TypeVar("T")
+    T = TypeVar("T")
+
 
 READABLE = 1
 WRITABLE = 2

@@ -13,9 +13,13 @@ import errno
 import fcntl
 import os
 import struct
-from typing import Final
 
 from fastlog._core import File
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 LOCK_NAME: Final = ".lock"
 BOOT_ID_PATH: Final = "/proc/sys/kernel/random/boot_id"

@@ -14,18 +14,21 @@ import functools
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
 
 from fastlog._core import File, Segment
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeVar
+
+    T = TypeVar("T")
+    Job = Callable[[], Any]
+    Done = Callable[[Any, BaseException | None], None]
+    CallFromThread = Callable[..., object]
+
 
 DEFAULT_THREADS: Final = 2
 MAX_QUEUED_JOBS: Final = 1024
-
-Job = Callable[[], Any]
-Done = Callable[[Any, BaseException | None], None]
-CallFromThread = Callable[..., object]
 
 
 def files_of(job: Job) -> tuple[File, ...]:

@@ -18,11 +18,14 @@ import resource
 import selectors
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
 
 from fastlog._core import send_buffers
+from fastlog.light import Protocol
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fastlog.env import Endpoint, ReadyCallback
 
 RESERVED_DESCRIPTORS = 64

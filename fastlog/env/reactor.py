@@ -11,12 +11,18 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
 
 from fastlog.env import Clock, Network
+from fastlog.light import Generic, TypeVar
 
 T = TypeVar("T")
-Flow = Generator["Pending[Any]", Any, T]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Flow = Generator["Pending[Any]", Any, T]
+
 
 NANOSECONDS_PER_MILLISECOND = 1_000_000
 MAX_CANCELLED_TIMERS = 64

@@ -6,7 +6,11 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 EXIT_CODE_OF_A_SIGNAL: Final = 128

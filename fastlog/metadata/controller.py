@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from fastlog.coordinator.client import MAX_REQUEST_BYTES, request_bytes
+from fastlog.coordinator.client import request_bytes
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.tree import Check, Create, Delete, Operation, SetData
 from fastlog.metadata import layout
 from fastlog.metadata.image import INTERNAL_TOPICS, METADATA_TOPIC, NO_LEADER, Broker, Image, Partition, Topic, why_illegal_name

@@ -79,7 +79,7 @@ heavy = ("numpy", "cramjam", "asyncio", "ssl", "fastlog.client", "fastlog.sim")
 print([name for name in heavy if name in sys.modules], file=sys.stderr)
 """
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60).stderr
-    assert said.splitlines() == ["['fastlog.cli', 'fastlog.errors', 'fastlog.cli.main']", "[]"]
+    assert said.splitlines() == ["['fastlog.cli', 'fastlog.base_errors', 'fastlog.cli.outcome', 'fastlog.cli.main']", "[]"]
 
 
 def test_an_interrupt_while_commands_are_still_imported_is_no_traceback():

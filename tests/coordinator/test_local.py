@@ -3,7 +3,8 @@ import errno
 import pytest
 
 from fastlog.coordinator import errors
-from fastlog.coordinator.client import MAX_REQUEST_BYTES, SessionState
+from fastlog.coordinator.client import SessionState
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.local import LocalClient
 from fastlog.coordinator.service import Coordinator
 from fastlog.coordinator.tree import Check, Create, SetData

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastlog.coordinator.client import MAX_REQUEST_BYTES, request_bytes
+from fastlog.coordinator.client import request_bytes
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.tree import Check, Create, Delete, SetData
 from fastlog.metadata.controller import (
     Change,

@@ -1,0 +1,139 @@
+"""What classes are made of that `typing` would give, and loggers, at hardly any cost: for modules that a start loads.
+
+`typing` and `logging` take longer to load than most servers here take to be ready. So modules on the way to a server's first
+answer import names for annotations under `TYPE_CHECKING = False`, which type checkers take for true, bases of classes from
+here, and get their loggers here. A type checker sees `typing`'s own bases; at run time these stand in for them:
+
+* `Protocol` and `Generic` are empty bases; a generic class can be subscripted, also with what `TypeVar` returns.
+* `NamedTuple` makes tuples with names as `typing.NamedTuple` does: positional, keyword and default arguments, `_fields`,
+  `_replace`, `_asdict`, patterns by position. Only its constructor is compiled later, when the first one is made.
+
+`tests/test_light.py` holds them against `typing`. This module imports nothing of fastlog.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+    __all__ = ["Generic", "Logger", "NamedTuple", "Protocol", "TypeVar", "log_to_stderr"]
+else:
+    from _collections import _tuplegetter
+
+    Any = object
+
+    def TypeVar(name: str) -> str:
+        """Return something to write between brackets."""
+        return name
+
+    class Protocol:
+        """A class that is looked at, not inherited from."""
+
+        __slots__ = ()
+
+    class Generic:
+        """A class with parameters for its types, which nobody looks at when it runs."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, parameters: object) -> type:
+            return cls
+
+    class _NamedTupleType(type):
+        def __new__(metaclass, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+            if not bases:
+                return super().__new__(metaclass, name, (tuple,), namespace)
+            fields = tuple(namespace.get("__annotations__", ()))
+            defaults = tuple(namespace.pop(field) for field in fields if field in namespace)
+            for index, field in enumerate(fields):
+                namespace[field] = _tuplegetter(index, None)
+            namespace |= {"__slots__": (), "__match_args__": fields, "_fields": fields, "__new__": _first_new(fields, defaults)}
+            return super().__new__(metaclass, name, bases, namespace)
+
+    def _first_new(fields: tuple[str, ...], defaults: tuple[Any, ...]) -> Callable[..., Any]:
+        """Return a constructor that makes way for the real one, compiled for these fields."""
+
+        def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
+            names = "".join(f", {field}" for field in fields)
+            values = "".join(f"{field}, " for field in fields)
+            source = f"lambda cls{names}: new(cls, ({values}))"
+            new = eval(source, {"new": tuple.__new__, "__name__": cls.__module__})
+            new.__name__, new.__qualname__, new.__defaults__ = "__new__", f"{cls.__qualname__}.__new__", defaults
+            cls.__new__ = new
+            return new(cls, *args, **kwargs)
+
+        return __new__
+
+    class NamedTuple(metaclass=_NamedTupleType):
+        """A tuple whose places have names."""
+
+        __slots__ = ()
+
+        def _replace(self, **changes: Any) -> Any:
+            """Return the same with other values under some names."""
+            result = tuple.__new__(type(self), map(changes.pop, self._fields, self))
+            if changes:
+                raise ValueError(f"no fields have these names: {list(changes)!r}")
+            return result
+
+        def _asdict(self) -> dict[str, Any]:
+            """Return the values by their names."""
+            return dict(zip(self._fields, self, strict=True))
+
+        def __getnewargs__(self) -> tuple[Any, ...]:
+            return tuple(self)
+
+        def __repr__(self) -> str:
+            fields = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+            return f"{type(self).__name__}({fields})"
+
+
+_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_is_for_stderr = False
+
+
+def log_to_stderr() -> None:
+    """Have what is logged in this process written to stderr, from INFO on, a line each, unless somebody arranged for more."""
+    global _is_for_stderr  # noqa: PLW0603 - as `logging` itself, this belongs to the process
+    _is_for_stderr = True
+    if "logging" in sys.modules:
+        _load_logging()
+
+
+def _load_logging() -> ModuleType:
+    import logging  # noqa: PLC0415 - this is the point
+
+    if _is_for_stderr:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_LINE)  # once: later calls change nothing
+    return logging
+
+
+class Logger:
+    """The standard library's logger of a name. Unless somebody else has loaded `logging`, that is done by the first message."""
+
+    __slots__ = ("_logger", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logger: logging.Logger | None = None
+        if "logging" in sys.modules:
+            self._loaded()
+
+    def warning(self, message: str, *arguments: object) -> None:
+        """Log a warning."""
+        self._loaded().warning(message, *arguments, stacklevel=2)
+
+    def error(self, message: str, *arguments: object, exc_info: BaseException | None = None) -> None:
+        """Log an error, with its traceback where one is given."""
+        self._loaded().error(message, *arguments, exc_info=exc_info, stacklevel=2)
+
+    def _loaded(self) -> logging.Logger:
+        if self._logger is None:
+            self._logger = _load_logging().getLogger(self._name)
+        return self._logger

@@ -1,0 +1,94 @@
+"""Commands that are called plainly: which calls are, and that what they start loads no more than it needs."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from fastlog.cli import plain
+from fastlog.cli.main import run
+from fastlog.coordinator import process, requests
+from fastlog.coordinator.process import CoordinatorOptions
+from fastlog.coordinator.tree import Create
+
+WAIT_S = 60
+NOT_NEEDED = {
+    "argparse", "asyncio", "base64", "click", "dataclasses", "datetime", "fastlog.config", "fastlog.errors", "fastlog.wire",
+    "hashlib", "inspect", "ipaddress", "logging", "numpy", "re", "ssl", "tempfile", "traceback", "typing", "uuid",
+}  # fmt: skip
+THEN_TELL = """
+import sys
+from fastlog.__main__ import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def framed(data):
+    return struct.pack(">i", len(data)) + data
+
+
+def ask(connected, data):
+    connected.sendall(framed(data))
+    (size,) = struct.unpack(">i", connected.recv(4, socket.MSG_WAITALL))
+    return connected.recv(size, socket.MSG_WAITALL)
+
+
+def test_a_coordinator_serves_without_what_it_does_not_need(tmp_path):
+    command = [sys.executable, "-c", THEN_TELL, "coordinator", "--port", "0", "--data", str(tmp_path / "data")]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = started.stdout.readline().split()[1].partition("=")[2]
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=WAIT_S) as connected:
+        ask(connected, requests.encode_connect(0, 10_000, 0, requests.NO_PASSWORD))
+        for request in (requests.Write((Create("/a", b"x"),)), requests.Get("/a"), requests.Children("/")):
+            assert struct.unpack_from(">i", ask(connected, requests.encode_request(1, request)), 12) == (0,)
+    started.send_signal(signal.SIGTERM)
+    _, loaded = started.communicate(timeout=WAIT_S)
+    assert started.returncode == 0
+    assert "fastlog.coordinator.dispatch" in loaded.split()
+    assert NOT_NEEDED & set(loaded.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["--port", "0"], {"port": 0}),
+        (["--data", "nowhere/yet", "--host", "", "--port", "65535"], {"data": "nowhere/yet", "host": "", "port": 65_535}),
+    ],
+)
+def test_a_plain_call_means_what_click_makes_of_it(arguments, options, monkeypatch):
+    started = []
+    monkeypatch.setattr(process, "run_coordinator", lambda options: started.append(options) or 0)
+    monkeypatch.setattr("fastlog.cli.coordinator.run_coordinator", process.run_coordinator)
+    assert plain.command_for(["coordinator", *arguments])() == run(["coordinator", *arguments]) == 0
+    assert started == [CoordinatorOptions(**options)] * 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--help"],
+        ["topic", "list"],
+        ["coordinator", "--help"],
+        ["coordinator", "--port"],
+        ["coordinator", "--port", "65536"],
+        ["coordinator", "--port", "\N{SUPERSCRIPT TWO}"],
+        ["coordinator", "--port", "x"],
+        ["coordinator", "--port=0"],
+        ["coordinator", "--port", "0", "--port", "0"],
+        ["coordinator", "--data", "--help"],
+        ["coordinator", "--data", os.devnull],
+        ["coordinator", "--dat", "x"],
+        ["coordinator", "data", "x"],
+    ],
+)
+def test_every_other_call_is_left_to_click(arguments):
+    assert plain.command_for(arguments) is None

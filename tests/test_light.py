@@ -1,0 +1,119 @@
+"""The stand-ins for what `typing` gives to classes, held against `typing`; loggers that load `logging` when they speak."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from fastlog import light
+
+
+class Light(light.NamedTuple):
+    """A point with a name."""
+
+    x: int
+    y: int = 2
+    name: str = "n"
+
+    def total(self):
+        return self.x + self.y
+
+
+class Empty(light.NamedTuple):
+    """Nothing."""
+
+
+class Real(typing.NamedTuple):
+    """A point with a name."""
+
+    x: int
+    y: int = 2
+    name: str = "n"
+
+
+MADE = [((1,), {}), ((1, 5), {"name": "z"}), ((), {"x": 1, "y": 3}), ((1, 2, "q"), {})]
+
+
+@pytest.mark.parametrize(("arguments", "named"), MADE)
+def test_a_tuple_with_names_is_as_typing_makes_it(arguments, named):
+    one, other = Light(*arguments, **named), Real(*arguments, **named)
+    assert one == other and tuple(one) == tuple(other) and hash(one) == hash(other)
+    assert (one.x, one.y, one.name) == (other.x, other.y, other.name)
+    assert repr(one) == repr(other).replace("Real", "Light")
+    assert one._asdict() == other._asdict() and one._fields == other._fields
+    assert one._replace(y=9) == other._replace(y=9) and type(one._replace(y=9)) is Light
+    assert one.total() == other.x + other.y
+    assert pickle.loads(pickle.dumps(one)) == one and copy.deepcopy(one) == one and type(copy.copy(one)) is Light
+
+
+@pytest.mark.parametrize(("arguments", "named"), [((), {}), ((1, 2, "n", 4), {}), ((1,), {"x": 1}), ((1,), {"z": 1})])
+def test_a_wrong_call_is_refused_as_typing_does(arguments, named):
+    with pytest.raises(TypeError) as one:
+        Light(*arguments, **named)
+    with pytest.raises(TypeError) as other:
+        Real(*arguments, **named)
+    assert str(one.value) == str(other.value).replace("Real", "Light")
+    with pytest.raises(ValueError, match="z"):
+        Light(1)._replace(z=1)
+
+
+def test_tuples_with_names_match_by_position_and_cannot_be_changed():
+    match Light(1, 2):
+        case Light(x, _, name):
+            assert (x, name) == (1, "n")
+    with pytest.raises(AttributeError):
+        Light(1).x = 3
+    with pytest.raises(AttributeError):
+        Light(1).more = 3
+    assert Empty() == () and repr(Empty()) == "Empty()" and Light.__doc__ == "A point with a name."
+
+
+def test_generic_classes_can_be_subscripted_and_protocols_inherited():
+    parameter = light.TypeVar("T")
+
+    class Box(light.Generic[parameter]):
+        pass
+
+    class Shape(light.Protocol):
+        pass
+
+    assert isinstance(Box[int](), Box) and issubclass(Shape, light.Protocol)
+
+
+SPEAK = """
+import sys
+from fastlog.light import Logger, log_to_stderr
+logger = Logger("a.b")
+log_to_stderr()
+assert "logging" not in sys.modules
+logger.warning("%d of %s", 3, "four")
+try:
+    raise ValueError("why")
+except ValueError as error:
+    logger.error("it failed", exc_info=error)
+import logging
+assert logging.getLogger("a.b") is logger._logger and Logger("a.c")._logger is logging.getLogger("a.c")
+logging.getLogger("other").info("heard too")
+logging.getLogger("other").debug("not heard")
+"""
+
+
+def test_a_logger_loads_logging_when_it_speaks():
+    said = subprocess.run(
+        [sys.executable, "-c", SPEAK], check=True, capture_output=True, text=True, timeout=60
+    ).stderr.splitlines()
+    assert [line.split(" ", 2)[2] for line in (said[0], said[1], said[-1])] == [
+        "WARNING a.b: 3 of four",
+        "ERROR a.b: it failed",
+        "INFO other: heard too",
+    ]
+    assert said[-2] == "ValueError: why"
+
+
+def test_a_logger_speaks_as_one_of_logging(caplog):
+    light.Logger("fastlog.test").warning("%d", 7)
+    (record,) = caplog.records
+    assert (record.name, record.getMessage(), record.funcName) == ("fastlog.test", "7", "test_a_logger_speaks_as_one_of_logging")
