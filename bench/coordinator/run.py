@@ -42,6 +42,8 @@ TRY_S = 0.001
 ANSWER_S = 0.02
 IDLE_S = 1.0
 CLIENTS = (1, 16)
+# All that is in the command `fastlog` which pip installs.
+COMMAND = "import sys; from fastlog.__main__ import main; sys.exit(main())"
 AIMS = {
     "start, s": ("at most", 1 / 20),
     "idle, MB": ("at most", 1 / 10),
@@ -181,7 +183,7 @@ def measure_running(pid: int, port: int, seconds: float) -> dict[str, float]:
 
 def fastlog(directory: pathlib.Path) -> tuple[list[str], int]:
     port = free_port()
-    return [sys.executable, "-m", "fastlog", "coordinator", "--port", str(port), "--data", f"{directory}/data"], port
+    return [sys.executable, "-c", COMMAND, "coordinator", "--port", str(port), "--data", f"{directory}/data"], port
 
 
 def as_started(jars: pathlib.Path) -> Prepare:

@@ -9,8 +9,6 @@
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.string cimport memmove, memset
 
-from weakref import WeakValueDictionary
-
 
 cdef extern from "<errno.h>" nogil:
     int errno
@@ -143,7 +141,15 @@ cdef class _Node:
 
 
 # The nodes of the real files that had regions or were cut, by device and inode.
-cdef object nodes = WeakValueDictionary()
+cdef object nodes = None
+
+
+cdef object known_nodes():
+    global nodes
+    if nodes is None:
+        from weakref import WeakValueDictionary  # here: many a process has no region ever
+        nodes = WeakValueDictionary()
+    return nodes
 
 
 cdef class _Vectors:
@@ -235,7 +241,7 @@ cdef class File:
         if self.node is None:
             if self._native and self._descriptor >= 0 and c_fstat(self._descriptor, &status) == 0:
                 key = (status.st_dev, status.st_ino)
-                self.node = nodes.get(key)
+                self.node = known_nodes().get(key)
                 if self.node is None:
                     nodes[key] = self.node = _Node.__new__(_Node)
             else:
