@@ -245,8 +245,9 @@ class Connection:
             self._line_up()
 
     def _line_up(self) -> None:
-        self._is_in_line = True
-        self._server.line_up(self._take_turn)
+        if not self._is_in_line:
+            self._is_in_line = True
+            self._server.line_up(self._take_turn)
 
     def _take_turn(self) -> None:
         """Have the request answered that stood in line, and go on with those behind it; or receive, as a newcomer."""

@@ -71,6 +71,10 @@ class Api:
         least = self.min_version if self.advertised_min_version is None else self.advertised_min_version
         return self.key, least, self.max_version
 
+    def serves(self, version: int) -> bool:
+        """Tell whether requests of a version are answered."""
+        return self.min_version <= version <= self.max_version
+
 
 class Registry:
     """The APIs of one listener's clients."""
@@ -109,21 +113,18 @@ class Registry:
         api = self._apis.get(key)
         if api is None:
             raise Refused(f"API key {key} is not served here")
-        if not api.min_version <= version <= api.max_version:
+        if not api.serves(version):
             raise Refused(f"{api.name} version {version} is not served here, only {api.min_version} to {api.max_version}")
         return api
 
     def dispatch(self, context: RequestContext, frame: Slice, position: int) -> None:
         """Have a request of messages answered, now or later. Raises Refused when its connection has to close."""
-        try:
-            api = self.find(context.api_key, context.api_version)
-        except Refused:
-            if context.api_key != API_VERSIONS_KEY or API_VERSIONS_KEY not in self._apis:
-                raise
-            api = self._apis[API_VERSIONS_KEY]
+        api_versions = self._apis.get(API_VERSIONS_KEY)
+        if context.api_key == API_VERSIONS_KEY and api_versions is not None and not api_versions.serves(context.api_version):
             context.api_version = 0
-            self._answer(api, context, api.refuse(context, None, UnsupportedVersion()))
+            self._answer(api_versions, context, api_versions.refuse(context, None, UnsupportedVersion()))
             return
+        api = self.find(context.api_key, context.api_version)
         try:
             request = decode_request(api.key, context.api_version, frame, position)
         except DecodeError as error:
