@@ -1,15 +1,14 @@
-"""What classes are made of that `typing` and `enum` would give, and loggers, at hardly any cost: for modules that a start loads.
+"""What classes are made of that `typing` would give, and loggers, at hardly any cost: for modules that a start loads.
 
-`typing`, `enum` and `logging` together take longer to load than all else that a coordinator needs. So modules on the way to a
-server's first answer import names for annotations under `TYPE_CHECKING = False`, which type checkers take for true, and get
-bases of classes and their loggers here. A type checker sees the real bases; at run time these stand in for them:
+`typing` and `logging` take longer to load than most servers here take to be ready. So modules on the way to a server's first
+answer import names for annotations under `TYPE_CHECKING = False`, which type checkers take for true, bases of classes from
+here, and get their loggers here. A type checker sees `typing`'s own bases; at run time these stand in for them:
 
 * `Protocol` and `Generic` are empty bases; a generic class can be subscripted, also with what `TypeVar` returns.
-* `IntEnum` makes members that are numbers, each once: by name, by value, in order, with `name` and `value`.
 * `NamedTuple` makes tuples with names as `typing.NamedTuple` does: positional, keyword and default arguments, `_fields`,
   `_replace`, `_asdict`, patterns by position. Only its constructor is compiled later, when the first one is made.
 
-`tests/test_light.py` holds them against the real ones. This module imports nothing of fastlog.
+`tests/test_light.py` holds them against `typing`. This module imports nothing of fastlog.
 """
 
 from __future__ import annotations
@@ -19,12 +18,11 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator
-    from enum import IntEnum
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-    __all__ = ["Generic", "IntEnum", "Logger", "NamedTuple", "Protocol", "TypeVar", "log_to_stderr"]
+    __all__ = ["Generic", "Logger", "NamedTuple", "Protocol", "TypeVar", "log_to_stderr"]
 else:
     from _collections import _tuplegetter
 
@@ -46,42 +44,6 @@ else:
 
         def __class_getitem__(cls, parameters: object) -> type:
             return cls
-
-    class _IntEnumType(type):
-        def __new__(metaclass, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
-            if not bases:
-                return super().__new__(metaclass, name, (int,), namespace)
-            values = {key: value for key, value in namespace.items() if isinstance(value, int)}
-            cls = super().__new__(metaclass, name, bases, {key: one for key, one in namespace.items() if key not in values})
-            cls.__members__ = {key: int.__new__(cls, value) for key, value in values.items()}
-            cls._by_value = {int(member): member for member in cls.__members__.values()}
-            for key, member in cls.__members__.items():
-                member.name, member.value = key, int(member)
-                setattr(cls, key, member)
-            return cls
-
-        def __call__(cls, value: int) -> Any:
-            member = cls._by_value.get(value)
-            if member is None:
-                raise ValueError(f"{value!r} is not a valid {cls.__qualname__}")
-            return member
-
-        def __getitem__(cls, name: str) -> Any:
-            return cls.__members__[name]
-
-        def __iter__(cls) -> Iterator[Any]:
-            return iter(cls.__members__.values())
-
-    class IntEnum(metaclass=_IntEnumType):
-        """Numbers with names."""
-
-        def __repr__(self) -> str:
-            return f"<{type(self).__name__}.{self.name}: {self.value}>"
-
-        __str__ = int.__repr__
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return type(self), (self.value,)
 
     class _NamedTupleType(type):
         def __new__(metaclass, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:

@@ -1,7 +1,6 @@
-"""The stand-ins for what `typing` and `enum` give to classes, held against these; loggers that load `logging` when they speak."""
+"""The stand-ins for what `typing` gives to classes, held against `typing`; loggers that load `logging` when they speak."""
 
 import copy
-import enum
 import pickle
 import subprocess
 import sys
@@ -70,40 +69,6 @@ def test_tuples_with_names_match_by_position_and_cannot_be_changed():
     with pytest.raises(AttributeError):
         Light(1).more = 3
     assert Empty() == () and repr(Empty()) == "Empty()" and Light.__doc__ == "A point with a name."
-
-
-class LightNumber(light.IntEnum):
-    """Two numbers."""
-
-    ONE = 1
-    MINUS = -11
-
-
-class RealNumber(enum.IntEnum):
-    """Two numbers."""
-
-    ONE = 1
-    MINUS = -11
-
-
-def test_numbers_with_names_are_as_enum_makes_them():
-    for one, other in zip(LightNumber, RealNumber, strict=True):
-        assert one == other == other.value == one.value and hash(one) == hash(other) and one.name == other.name
-        assert repr(one) == repr(other).replace("Real", "Light")
-        assert (str(one), f"{one:>4}", f"{one}") == (str(other), f"{other:>4}", f"{other}")
-        assert LightNumber(other.value) is LightNumber[other.name] is getattr(LightNumber, other.name) is one
-        assert copy.deepcopy(one) is pickle.loads(pickle.dumps(one)) is one
-        assert one | 2 == other | 2 and isinstance(one, int) and isinstance(one, LightNumber)
-    assert list(LightNumber.__members__) == list(RealNumber.__members__) and LightNumber.__doc__ == "Two numbers."
-    with pytest.raises(ValueError, match="7 is not a valid LightNumber"):
-        LightNumber(7)
-    with pytest.raises(KeyError):
-        LightNumber["TWO"]
-    match LightNumber(-11):
-        case LightNumber.MINUS:
-            pass
-        case _:
-            raise AssertionError
 
 
 def test_generic_classes_can_be_subscripted_and_protocols_inherited():

@@ -1,4 +1,4 @@
-"""TCP sockets and their readiness behind the seam's `Network`, over epoll.
+"""TCP sockets and their readiness behind the seam's `Network`, over `selectors`.
 
 Sockets are non-blocking and level-triggered; Nagle's algorithm is off, since the reactor itself joins what one turn has to say.
 IPv4 and IPv6 are served alike: `::` takes both families where the system can, and an IPv4 peer of such a socket is named by its
@@ -13,16 +13,13 @@ Invariants:
 
 from __future__ import annotations
 
-# The half of the module `socket` that is written in C. The other half makes enumerations of all constants, which takes a tenth of
-# a coordinator's start, and wraps what is not used here.
-import _socket as socket
 import errno
 import resource
+import selectors
+import socket
 from collections.abc import Sequence
-from select import EPOLLIN, EPOLLOUT, epoll
 
 from fastlog._core import send_buffers
-from fastlog.env import READABLE, WRITABLE
 from fastlog.light import Protocol
 
 TYPE_CHECKING = False
@@ -42,21 +39,6 @@ def raise_descriptor_limit() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def has_dualstack_ipv6() -> bool:
-    """Tell whether a socket of this machine can take IPv6 and IPv4 alike."""
-    try:
-        probe = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-    except OSError:
-        return False
-    try:
-        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    except OSError:
-        return False
-    finally:
-        probe.close()
-    return True
 
 
 def _numeric(address: Sequence[Any]) -> tuple[str, int]:
@@ -115,9 +97,8 @@ class SocketListener:
 
     def accept(self) -> SocketTransport:
         """Accept one connection; EMFILE already when only the reserved descriptors are left."""
-        descriptor, address = self._socket._accept()  # type: ignore[attr-defined]
-        accepted = socket.socket(self._socket.family, socket.SOCK_STREAM, self._socket.proto, fileno=descriptor)
-        if descriptor >= self._network.descriptor_bound:
+        accepted, address = self._socket.accept()
+        if accepted.fileno() >= self._network.descriptor_bound:
             accepted.close()
             raise OSError(errno.EMFILE, "only the reserved descriptors are left")
         try:
@@ -158,15 +139,13 @@ class SocketNetwork:
         reserved = min(RESERVED_DESCRIPTORS, limit // 4)
         self.descriptor_bound = limit - reserved
         """Accepted connections have descriptors below it. Raise the limit before the network is made."""
-        self._epoll = epoll()
-        self._watched: dict[int, tuple[ReadyCallback | None, int]] = {}
-        """What each watched descriptor is watched for, and whom to call; None is the reader of wakes."""
+        self._selector = selectors.DefaultSelector()
         self._endpoints: dict[Any, int] = {}
         """Every open endpoint and the events it is watched for."""
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._set(self._wake_reader.fileno(), READABLE, None)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
 
     def listen(self, host: str, port: int, backlog: int = 128) -> SocketListener:
         """Bind and listen; an empty host means every address of both families."""
@@ -196,9 +175,9 @@ class SocketNetwork:
         return transport
 
     @staticmethod
-    def _resolve(host: str, port: int, *, passive: bool) -> tuple[int, Any]:
+    def _resolve(host: str, port: int, *, passive: bool) -> tuple[socket.AddressFamily, Any]:
         flags = socket.AI_PASSIVE if passive else 0
-        if passive and host == "::" and not has_dualstack_ipv6():
+        if passive and host == "::" and not socket.has_dualstack_ipv6():
             host = "0.0.0.0"  # every address was asked for, and this is what the machine has
         # Text goes through IDNA, whose tables are a megabyte; most names need none of it.
         name = host.encode() if host.isascii() else host
@@ -212,27 +191,21 @@ class SocketNetwork:
     def watch(self, endpoint: Endpoint, events: int, callback: ReadyCallback) -> None:
         """Call `callback(ready_events)` in each poll in which one of `events` is ready; `events` 0 stops watching."""
         selectable: Any = endpoint
+        watched = self._endpoints[endpoint]
         self._endpoints[endpoint] = events
-        self._set(selectable.fileno(), events, callback)
+        if events and watched:
+            self._selector.modify(selectable, events, callback)
+        elif events:
+            self._selector.register(selectable, events, callback)
+        elif watched:
+            self._selector.unregister(selectable)
 
     def watch_stream(self, stream: Stream, events: int, callback: ReadyCallback) -> None:
         """Watch something that the network doesn't own, as `watch` does; `events` 0 must come before it is closed."""
-        self._set(stream.fileno(), events, callback)
-
-    def _set(self, descriptor: int, events: int, callback: ReadyCallback | None) -> None:
-        _, before = self._watched.get(descriptor, (None, 0))
-        if events != before:
-            mask = (EPOLLIN if events & READABLE else 0) | (EPOLLOUT if events & WRITABLE else 0)
-            if not events:
-                self._epoll.unregister(descriptor)
-            elif before:
-                self._epoll.modify(descriptor, mask)
-            else:
-                self._epoll.register(descriptor, mask)
         if events:
-            self._watched[descriptor] = (callback, events)
-        elif before:
-            del self._watched[descriptor]
+            self._selector.register(stream, events, callback)
+        else:
+            self._selector.unregister(stream)
 
     def opened(self, endpoint: SocketEndpoint) -> None:
         """Own an endpoint until it closes."""
@@ -241,19 +214,17 @@ class SocketNetwork:
     def forget(self, endpoint: SocketEndpoint) -> None:
         """Stop watching an endpoint that is about to close."""
         if self._endpoints.pop(endpoint, 0):
-            self._set(endpoint.fileno(), 0, None)
+            self._selector.unregister(endpoint)
 
     def poll(self, timeout_ns: int | None) -> list[tuple[ReadyCallback, int]]:
         """Wait at most `timeout_ns` and return what is ready, in the order in which the system tells it."""
-        ready = self._epoll.poll(None if timeout_ns is None else timeout_ns / _NANOSECONDS_PER_SECOND, len(self._watched))
+        ready = self._selector.select(None if timeout_ns is None else timeout_ns / _NANOSECONDS_PER_SECOND)
         result = []
-        for descriptor, mask in ready:
-            callback, watched = self._watched[descriptor]
-            if callback is None:
+        for key, events in ready:
+            if key.data is None:
                 self._drain_wakes()
-            else:  # an error or a hang-up shows as whatever is waited for
-                events = (READABLE if mask & ~EPOLLOUT else 0) | (WRITABLE if mask & ~EPOLLIN else 0)
-                result.append((callback, events & watched))
+            else:
+                result.append((key.data, events))
         return result
 
     def wake(self) -> None:
@@ -276,6 +247,6 @@ class SocketNetwork:
         """Close the network and every endpoint of it."""
         for endpoint in list(self._endpoints):
             endpoint.close()
-        self._epoll.close()
+        self._selector.close()
         self._wake_reader.close()
         self._wake_writer.close()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from types import FrameType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from typing import Final
-else:
-    import _signal as signal  # the half that is written in C: the other half makes enumerations of all numbers
+
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 EXIT_CODE_OF_A_SIGNAL: Final = 128

@@ -17,22 +17,9 @@ from fastlog.coordinator.tree import Create
 
 WAIT_S = 60
 NOT_NEEDED = {
-    *(
-        "argparse",
-        "asyncio",
-        "base64",
-        "click",
-        "contextlib",
-        "dataclasses",
-        "datetime",
-        "enum",
-        "hashlib",
-        "importlib",
-        "inspect",
-    ),
-    *("ipaddress", "logging", "numpy", "re", "selectors", "signal", "socket", "ssl", "tempfile", "traceback", "typing", "uuid"),
-    *("warnings", "weakref", "fastlog.config", "fastlog.errors", "fastlog.wire"),
-}
+    "argparse", "asyncio", "base64", "click", "dataclasses", "datetime", "fastlog.config", "fastlog.errors", "fastlog.wire",
+    "hashlib", "inspect", "ipaddress", "logging", "numpy", "re", "ssl", "tempfile", "traceback", "typing", "uuid",
+}  # fmt: skip
 THEN_TELL = """
 import sys
 from fastlog.__main__ import main

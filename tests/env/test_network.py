@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from fastlog.env import READABLE, WRITABLE, network
+from fastlog.env import READABLE, WRITABLE
 from fastlog.env.network import SocketNetwork, raise_descriptor_limit
 
 POLL_NS = 5_000_000_000
@@ -77,7 +77,7 @@ def test_every_address_takes_all_families_there_are_and_names_ipv4_peers_as_such
 
 @pytest.mark.parametrize("any_host", ["", "::"])
 def test_every_address_of_a_machine_without_ipv6_is_every_address_of_ipv4(net, any_host, monkeypatch):
-    monkeypatch.setattr(network, "has_dualstack_ipv6", lambda: False)
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     listener = net.listen(any_host, 0)
     assert listener.host == "0.0.0.0"
     net.connect("127.0.0.1", listener.port)
