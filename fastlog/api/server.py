@@ -12,7 +12,7 @@ Limits, all on by default (`Limits`), with Kafka's names in the options table: `
   nothing of their answers for as long are closed too. Small requests of others never wait.
 
 `flush` is a turn-end hook, registered after those that make answers. `serve_line` comes after the turn, when its answers have
-been sent: for `LINE_TURN_NS`, or `LINE_TURN_BESIDE_RECORDS_NS`, newcomers are received from, and requests answered that are
+been sent: for a time that is bounded (`_end_of_spare_time`), newcomers are received from, and requests answered that are
 neither Produce nor Fetch. So what clients do before they are known, and what costs much to answer, is a bounded part of every
 turn.
 """
@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from fastlog.env.reactor import Reactor, Timer
     from fastlog.metrics import Metrics
 
-LINE_TURN_NS = 1_000_000
-LINE_TURN_BESIDE_RECORDS_NS = 20_000
-"""After so long, whoever still stands in line waits for the next turn, and what has become ready meanwhile goes before."""
+LEAST_SPARE_NS = 1_000_000
+LEAST_SPARE_BESIDE_RECORDS_NS = 20_000
+"""What is spent on a line, and on a crowd at a listener, in any turn. What has become ready meanwhile goes before the others."""
+SPARE_SHARE = 4
+"""A turn that was longer than the least leaves so many parts of it for them: long turns don't starve them."""
 RECORDS_EXPECTED_NS = 1_000_000_000
 """So long after a Produce or a Fetch more of them are expected, which are not to wait."""
 MIN_BACKOFF_MS = 50
@@ -110,6 +112,7 @@ class Server:
         self._rescued: Connection | None = None
         self._rescue: Timer | None = None
         self._line: deque[Callable[[], object]] = deque()
+        self._turn_took_ns = 0
         self.records_asked_ns = -RECORDS_EXPECTED_NS
         """When the last Produce or Fetch came."""
         self._closings = 0  # for a reason, since the last sweep
@@ -160,12 +163,11 @@ class Server:
     def serve_line(self) -> bool:
         """Give their turns to those who stand in line, as many as there is time for; False when nobody does."""
         line = self._line
+        now_ns = self.reactor.clock.monotonic_ns
+        self._turn_took_ns = now_ns() - self.reactor.now_ns
         if not line:
             return False
-        now_ns = self.reactor.clock.monotonic_ns
-        began_ns = now_ns()
-        is_beside_records = began_ns - self.records_asked_ns < RECORDS_EXPECTED_NS
-        until_ns = began_ns + (LINE_TURN_BESIDE_RECORDS_NS if is_beside_records else LINE_TURN_NS)
+        until_ns = self._end_of_spare_time()
         try:
             while line:
                 line.popleft()()
@@ -175,6 +177,13 @@ class Server:
             if line:
                 self.reactor.call_soon(_nothing)  # the next turn doesn't wait for anything to become ready
         return True
+
+    def _end_of_spare_time(self) -> int:
+        """Return the monotonic time until which this turn may go on with what can wait."""
+        now_ns = self.reactor.clock.monotonic_ns()
+        is_beside_records = now_ns - self.records_asked_ns < RECORDS_EXPECTED_NS
+        least_ns = LEAST_SPARE_BESIDE_RECORDS_NS if is_beside_records else LEAST_SPARE_NS
+        return now_ns + max(least_ns, self._turn_took_ns // SPARE_SHARE)
 
     def flush(self) -> None:
         """Send the answers that this turn made."""
@@ -193,21 +202,25 @@ class Server:
     # ---- accepting --------------------------------------------------------------------------------------------------------
 
     def _accept(self, listener: Listener, name: str, events: int) -> None:
-        """Let one in: the others' turns come between those of a crowd."""
-        if not self._accepting:
-            return
+        until_ns = self._end_of_spare_time()
+        while self._accepting and self._accept_one(listener, name) and self.reactor.clock.monotonic_ns() < until_ns:
+            pass
+
+    def _accept_one(self, listener: Listener, name: str) -> bool:
+        """Let one in; False when none is there, or none may come."""
         if len(self._connections) >= self.limits.max_connections:
             logger.warning("max.connections=%d reached: accepting again when one closes", self.limits.max_connections)
             self._set_accepting(False)
-            return
+            return False
         try:
             transport = listener.accept()
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
                 self._back_off(error)
-            return  # else the client has gone before it was accepted
+                return False
+            return True  # the client has gone before it was accepted
         self._backoff_ms = 0
         host = transport.peer_host
         count = self._count_by_host.get(host, 0)
@@ -215,10 +228,11 @@ class Server:
             self.metrics.connections_refused.value += 1
             self.log_closing(host, transport.peer_port, f"max.connections.per.ip={self.limits.max_connections_per_ip} reached")
             transport.close()
-            return
+            return True
         self._count_by_host[host] = count + 1
         self.metrics.connections_created.value += 1
         self._connections[Connection(self, transport, name)] = None
+        return True
 
     def _back_off(self, error: OSError) -> None:
         self._backoff_ms = min(max(MIN_BACKOFF_MS, self._backoff_ms * 2), MAX_BACKOFF_MS)

@@ -99,8 +99,8 @@ def test_what_comes_behind_a_pending_request_waits_and_others_do_not(rig):
 
 
 def test_who_asks_much_waits_in_line_and_neither_others_nor_produces_do(rig, monkeypatch, batch, produce_request):
-    monkeypatch.setattr("fastlog.api.server.LINE_TURN_NS", 0)  # one a turn
-    monkeypatch.setattr("fastlog.api.server.LINE_TURN_BESIDE_RECORDS_NS", 0)
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_NS", 0)  # one a turn
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_BESIDE_RECORDS_NS", 0)
     rig.add_topic("t")
     greedy, modest, producer = [rig.connect() for _ in range(20)], rig.connect(), rig.connect()
     for client in [*greedy, modest, producer]:
@@ -128,8 +128,8 @@ def test_newcomers_stand_in_line_unwatched_and_the_known_do_not_wait_for_them(ri
     producer.ask(API_VERSIONS, 3)
     strangers = [rig.connect() for _ in range(20)]
     rig.settle()
-    monkeypatch.setattr("fastlog.api.server.LINE_TURN_BESIDE_RECORDS_NS", 0)  # one a turn
-    monkeypatch.setattr("fastlog.api.server.LINE_TURN_NS", 0)
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_BESIDE_RECORDS_NS", 0)  # one a turn
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_NS", 0)
     for stranger in strangers[:-1]:
         stranger.send(API_VERSIONS, 3)
     strangers[-1].send_bytes(b"GET / HTTP/1.1\r\n\r\n")
@@ -149,7 +149,7 @@ def test_newcomers_stand_in_line_unwatched_and_the_known_do_not_wait_for_them(ri
 def test_a_newcomer_who_goes_while_it_stands_in_line_is_let_go(rig, monkeypatch):
     strangers = [rig.connect() for _ in range(3)]
     rig.settle()
-    monkeypatch.setattr("fastlog.api.server.LINE_TURN_NS", 0)
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_NS", 0)
     for stranger in strangers:
         stranger.send(API_VERSIONS, 3)
     rig.turn()

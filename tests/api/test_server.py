@@ -70,13 +70,35 @@ def test_a_client_that_goes_before_it_is_accepted_is_nobodys_loss(rig):
     assert second.ask(API_VERSIONS, 3).error_code == 0
 
 
-def test_a_crowd_is_accepted_one_a_turn(rig):
+def test_a_crowd_is_accepted_over_several_turns(rig, monkeypatch):
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_NS", 0)  # one a turn
     for _ in range(3):
         rig.connect()
     rig.turn()
     assert len(rig.listener.waiting) == 2
     rig.settle()
     assert not rig.listener.waiting
+
+
+def test_a_long_turn_leaves_a_part_of_itself_to_those_in_line(rig, monkeypatch):
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_NS", 0)
+
+    def handle(context, request):
+        rig.clock.now_ns += 100_000
+        return ListGroupsResponse()
+
+    rig.on_list_groups = handle
+    clients = [rig.connect() for _ in range(10)]
+    for client in clients:
+        client.ask(API_VERSIONS, 3)
+    for client in clients:
+        client.send(ListGroupsRequest(), 0)
+    rig.turn()
+    assert sum(len(client.answers()) for client in clients) == 1
+    rig.reactor.at_turn_end(lambda: setattr(rig.clock, "now_ns", rig.clock.now_ns + 1_000_000))
+    rig.turn()
+    rig.turn()
+    assert sum(len(client.answers()) for client in clients) == 2 * 3
 
 
 def test_a_request_knows_its_listener_client_and_address(rig):
