@@ -18,10 +18,18 @@ MAX_PORT: Final = 65_535
 
 def command_for(arguments: Sequence[str]) -> Callable[[], int] | None:
     """Return what a plain call asks for; None for any other call."""
-    if arguments[:1] == ["coordinator"]:
-        given = _values(arguments[1:], {"--host": str, "--port": _port, "--data": _directory})
-        return None if given is None else lambda: _coordinator(given)
-    return None
+    known = _COMMANDS.get(arguments[0]) if arguments else None
+    if known is None:
+        return None
+    run, kinds = known
+    given = _values(arguments[1:], kinds)
+    return None if given is None else lambda: run(given)
+
+
+def _up(given: dict[str, Any]) -> int:
+    from fastlog.node import UpOptions, run_up  # noqa: PLC0415
+
+    return run_up(UpOptions(**given))
 
 
 def _coordinator(given: dict[str, Any]) -> int:
@@ -56,3 +64,10 @@ def _directory(text: str) -> str:
     if os.path.exists(text) and not (os.path.isdir(text) and os.access(text, os.R_OK)):
         raise ValueError(text)
     return text
+
+
+_COMMANDS: Final[dict[str, tuple[Callable[[dict[str, Any]], int], dict[str, Callable[[str], Any]]]]] = {
+    "up": (_up, {"--host": str, "--port": _port, "--data": _directory, "--coordinator-port": _port}),
+    "coordinator": (_coordinator, {"--host": str, "--port": _port, "--data": _directory}),
+}
+"""Which commands may be called plainly: what runs them, and how the text of each option is read."""

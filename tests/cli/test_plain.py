@@ -9,11 +9,13 @@ import sys
 
 import pytest
 
+from fastlog import node
 from fastlog.cli import plain
 from fastlog.cli.main import run
 from fastlog.coordinator import process, requests
 from fastlog.coordinator.process import CoordinatorOptions
 from fastlog.coordinator.tree import Create
+from fastlog.node import UpOptions
 
 WAIT_S = 60
 NOT_NEEDED = {
@@ -72,6 +74,21 @@ def test_a_plain_call_means_what_click_makes_of_it(arguments, options, monkeypat
 
 
 @pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["--port", "0", "--coordinator-port", "0"], {"port": 0, "coordinator_port": 0}),
+        (["--data", "nowhere/yet", "--host", "::1"], {"data": "nowhere/yet", "host": "::1"}),
+    ],
+)
+def test_a_plain_call_of_up_means_what_click_makes_of_it(arguments, options, monkeypatch):
+    started = []
+    monkeypatch.setattr(node, "run_up", lambda options: started.append(options) or 0)
+    assert plain.command_for(["up", *arguments])() == run(["up", *arguments]) == 0
+    assert started == [UpOptions(**options)] * 2
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [],
@@ -87,6 +104,8 @@ def test_a_plain_call_means_what_click_makes_of_it(arguments, options, monkeypat
         ["coordinator", "--data", "--help"],
         ["coordinator", "--data", os.devnull],
         ["coordinator", "--dat", "x"],
+        ["up", "-o", "num.partitions=3"],
+        ["up", "--coordinator", "127.0.0.1:2181"],
         ["coordinator", "data", "x"],
     ],
 )
