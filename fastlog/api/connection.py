@@ -1,6 +1,7 @@
 """One client's connection: frames in, answers out in the order of their requests.
 
-At each readiness it receives once and handles every whole frame that is there; answers go out together when the turn ends.
+At each readiness it receives once and handles whole frames as far as their order lets it; answers go out together when the turn
+ends.
 Produce requests are pipelined. Any other request is handled only when those before it are answered, and holds up those behind it
 until it is, so that a client sees its requests done in order, as Kafka does them one at a time. An API may say that its requests
 may be begun behind each other too (`Api.is_pipelined`).
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_UNSENT_BYTES = 256 * 1024
 MAX_UNDER_WAY = 512
+MAX_ALIKE_UNDER_WAY = 32
+"""Of requests in Python, which are begun behind each other in one turn."""
 READ_AHEAD_BYTES = 64 * 1024
 """How much is received behind a request that holds up the others: a client that hangs up is noticed, and nothing is hoarded."""
 
@@ -113,7 +116,7 @@ class Connection:
     @property
     def is_waiting_for_us(self) -> bool:
         """Tell whether a request has no answer yet."""
-        return bool(self._under_way) and not self._output
+        return (self._next is not None or bool(self._under_way)) and not self._output
 
     @property
     def has_unsent(self) -> bool:
@@ -229,7 +232,7 @@ class Connection:
             self._put_under_way(context)
 
     def _put_under_way(self, context: RequestContext) -> None:
-        self._server.records_asked_ns = self.last_active_ns
+        self._server.note_records()
         self._under_way.append(context)
         self._under_way_count += context.request_count
         if self._under_way_count >= MAX_UNDER_WAY:
@@ -238,7 +241,7 @@ class Connection:
     def _dispatch_in_turn(self, key: int) -> None:
         """Have the next request answered, before which none is under way: a Fetch now, any other when its turn has come."""
         if key == FETCH_KEY:
-            self._server.records_asked_ns = self.last_active_ns
+            self._server.note_records()
             self._dispatch_next()
         else:
             self._held_up |= _IN_LINE
@@ -282,7 +285,7 @@ class Connection:
     def _dispatch_alike(self, key: int) -> None:
         """Begin the requests that have come behind one of their API; the first of another one waits."""
         next_frame = self._receiver.next_frame
-        while self._held_up == _IN_ORDER and self._under_way_count < MAX_UNDER_WAY and (frame := next_frame()) is not None:
+        while self._held_up == _IN_ORDER and self._under_way_count < MAX_ALIKE_UNDER_WAY and (frame := next_frame()) is not None:
             of_next, version, correlation_id, client_id, position = request_header(frame)
             context = RequestContext(self, of_next, version, correlation_id, client_id, self.last_active_ns)
             if of_next != key:

@@ -109,22 +109,21 @@ class Registry:
         return iter(sorted(self._apis.values(), key=lambda api: api.key))
 
     def find(self, key: int, version: int) -> Api:
-        """Return the API of a request. Raises Refused when it is not served in that version."""
+        """Return the API of a request. Raises Refused when it has no answer; ApiVersions has one for every version."""
         api = self._apis.get(key)
         if api is None:
             raise Refused(f"API key {key} is not served here")
-        if not api.serves(version):
+        if not api.serves(version) and key != API_VERSIONS_KEY:
             raise Refused(f"{api.name} version {version} is not served here, only {api.min_version} to {api.max_version}")
         return api
 
     def dispatch(self, context: RequestContext, frame: Slice, position: int) -> None:
         """Have a request of messages answered, now or later. Raises Refused when its connection has to close."""
-        api_versions = self._apis.get(API_VERSIONS_KEY)
-        if context.api_key == API_VERSIONS_KEY and api_versions is not None and not api_versions.serves(context.api_version):
-            context.api_version = 0
-            self._answer(api_versions, context, api_versions.refuse(context, None, UnsupportedVersion()))
-            return
         api = self.find(context.api_key, context.api_version)
+        if not api.serves(context.api_version):
+            context.api_version = 0
+            self._answer(api, context, api.refuse(context, None, UnsupportedVersion()))
+            return
         try:
             request = decode_request(api.key, context.api_version, frame, position)
         except DecodeError as error:

@@ -9,12 +9,12 @@ Limits, all on by default (`Limits`), with Kafka's names in the options table: `
 * Requests that have not wholly arrived hold memory, and so do answers that the client doesn't read. Over
   `queued.max.request.bytes`, connections that hold more than `FAIR_SHARE_BYTES` are read no further; the one that was stopped
   first goes on alone, so that something always gets done, and is closed when it takes longer than `RESCUE_MS`; clients that read
-  nothing of their answers for as long are closed too. Small requests of others never wait.
+  nothing of their answers for as long are closed too. Small requests of others do not wait for that.
 
 `flush` is a turn-end hook, registered after those that make answers. `serve_line` comes after the turn, when its answers have
 been sent: for a time that is bounded (`_end_of_spare_time`), newcomers are received from, and requests answered that are
-neither Produce nor Fetch. So what clients do before they are known, and what costs much to answer, is a bounded part of every
-turn.
+neither Produce nor Fetch. So what clients do before they are known, and what is answered in Python, takes a bounded part of every
+turn, or what one request costs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ MAX_SWEEP_MS = 10_000
 CLOSINGS_LOGGED_PER_SWEEP = 20
 """Connections closed for a reason that have a line in the log each; of the others that sweep tells how many there were."""
 TRIM_INTERVAL_MS = 1_000
-TRIMS_PER_TURN = 100
+TRIMS_AT_ONCE = 100
 _NANOSECONDS_PER_MILLISECOND = 1_000_000
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -107,17 +107,17 @@ class Server:
         self._accepting = self._started = accepting
         self._backoff_ms = 0
         self._trim_again_ns = 0
-        self._untrimmed: list[Connection] = []  # those whose turn is still to come
+        self._untrimmed: list[Connection] = []
         self._stopped: dict[Connection, None] = {}  # by shortage of memory, in the order in which they were stopped
         self._rescued: Connection | None = None
         self._rescue: Timer | None = None
         self._line: deque[Callable[[], object]] = deque()
         self._turn_took_ns = 0
-        self.records_asked_ns = -RECORDS_EXPECTED_NS
-        """When the last Produce or Fetch came."""
+        self._records_asked_ns = -RECORDS_EXPECTED_NS  # when the last Produce or Fetch came
         self._closings = 0  # for a reason, since the last sweep
         self._closed = False
         metrics.gauge("kafka.server:type=socket-server-metrics,name=connection-count", lambda: len(self._connections))
+        metrics.gauge("kafka.network:type=RequestChannel,name=RequestQueueSize", lambda: len(self._line))
         metrics.gauge("kafka.network:type=SocketServer,name=MemoryPoolUsed", lambda: self.held_bytes)
         self._max_idle_ns = (
             self.limits.max_idle_ms * _NANOSECONDS_PER_MILLISECOND if self.limits.max_idle_ms >= 0 else sys.maxsize
@@ -156,6 +156,10 @@ class Server:
         for connection in list(self._connections):
             connection.close("")
 
+    def note_records(self) -> None:
+        """Take note that somebody asks for records, or brings some."""
+        self._records_asked_ns = self.reactor.now_ns
+
     def line_up(self, take_turn: Callable[[], object]) -> None:
         """Call `take_turn()` when those before it in line have had their turns."""
         self._line.append(take_turn)
@@ -181,7 +185,7 @@ class Server:
     def _end_of_spare_time(self) -> int:
         """Return the monotonic time until which this turn may go on with what can wait."""
         now_ns = self.reactor.clock.monotonic_ns()
-        is_beside_records = now_ns - self.records_asked_ns < RECORDS_EXPECTED_NS
+        is_beside_records = now_ns - self._records_asked_ns < RECORDS_EXPECTED_NS
         least_ns = LEAST_SPARE_BESIDE_RECORDS_NS if is_beside_records else LEAST_SPARE_NS
         return now_ns + max(least_ns, self._turn_took_ns // SPARE_SHARE)
 
@@ -281,9 +285,7 @@ class Server:
         self._log_other_closings()
         now_ns = self.reactor.now_ns
         swept_before_ns = now_ns - self._sweep_ms * _NANOSECONDS_PER_MILLISECOND
-        for connection in self._connections:
-            if connection.last_active_ns < swept_before_ns:
-                connection.trim()
+        self._trim([connection for connection in self._connections if connection.last_active_ns < swept_before_ns])
         idle_since_ns = now_ns - self._max_idle_ns
         for connection in [one for one in self._connections if one.last_active_ns < idle_since_ns and not one.is_waiting_for_us]:
             connection.close(f"idle for longer than connections.max.idle.ms={self.limits.max_idle_ms}")
@@ -312,12 +314,7 @@ class Server:
     def _relieve(self) -> None:
         if self.is_short_of_memory and self.reactor.now_ns >= self._trim_again_ns:
             self._trim_again_ns = self.reactor.now_ns + TRIM_INTERVAL_MS * _NANOSECONDS_PER_MILLISECOND
-            self._untrimmed = list(self._connections)
-        if self._untrimmed:
-            self._untrimmed, now = self._untrimmed[:-TRIMS_PER_TURN], self._untrimmed[-TRIMS_PER_TURN:]
-            for connection in now:
-                if not connection.closed:
-                    connection.trim()
+            self._trim(list(self._connections))
         if not self.is_short_of_memory:
             stopped, self._stopped = self._stopped, {}
             for connection in stopped:
@@ -328,6 +325,23 @@ class Server:
             self._rescued = rescued
             self._rescue = self.reactor.call_later(RESCUE_MS, self._give_up_rescue)
             rescued.release()
+
+    def _trim(self, connections: list[Connection]) -> None:
+        """Have connections give back what they keep for nothing, some in each of this work's turns in line."""
+        if self._untrimmed:
+            return  # the last time's are still in line
+        self._untrimmed = connections
+        if connections:
+            self.reactor.call_soon(self.line_up, self._trim_some)  # this turn's line may have had its time
+
+    def _trim_some(self) -> None:
+        some = self._untrimmed[-TRIMS_AT_ONCE:]
+        del self._untrimmed[-TRIMS_AT_ONCE:]
+        for connection in some:
+            if not connection.closed:
+                connection.trim()
+        if self._untrimmed:
+            self.line_up(self._trim_some)
 
     def _give_up_rescue(self) -> None:
         if self._rescued is not None:

@@ -145,8 +145,8 @@ def _consume_as_member(
         is_asked_to_stop = True
         client.reactor.network.wake()
 
-    on_stop_request(lambda call: call(), stop)
     _known_topic(client, topic)
+    on_stop_request(lambda call: call(), stop)
     consumer = Consumer(client.cluster)
     member = Member(client.cluster, Groups(client.cluster), consumer, group_id, [topic], begin=begin)
     running = member.run()

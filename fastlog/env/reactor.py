@@ -1,9 +1,9 @@
 """The event loop: one thread, turns, timers, one-shot results, and flows of several steps as generators.
 
 Sans-I/O itself: readiness comes from a `Network`, time from a `Clock`, so the simulator runs this very loop.
-Invariants: callbacks never run inside the call that scheduled them, timers not even in the same turn; turn-end hooks run once a
-turn, after all ready I/O was handled; timers fire in order of deadline, then of creation. See docs/architecture.md, "A turn of
-the reactor".
+Invariants: callbacks never run inside the call that scheduled them, timers not even in the same turn; turn-end hooks run once
+after all ready I/O was handled, and once more after work that could wait until then; timers fire in order of deadline, then of
+creation. See docs/architecture.md, "A turn of the reactor".
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Reactor:
         self._timers_created = 0
         self._timers_cancelled = 0  # of those still in the heap
         self._turn_end_hooks: list[Callable[[], object]] = []
-        self._after_turn: Callable[[], bool] = lambda: False
+        self._after_turn: list[Callable[[], bool]] = []
         self._running = False
         self.on_unhandled: Callable[[BaseException], None] = self._raise
         """What becomes of an exception that a callback let escape; by default it ends `run`."""
@@ -157,7 +157,7 @@ class Reactor:
 
     def after_turn(self, work: Callable[[], bool]) -> None:
         """Call `work()` after every turn, for what can wait until then; where it returns True, the hooks follow once more."""
-        self._after_turn = work
+        self._after_turn.append(work)
 
     def pending(self) -> Pending[Any]:
         """Return a new unsettled result."""
@@ -218,11 +218,15 @@ class Reactor:
         if self._timers:
             self._fire_timers()
         self._end_turn()
-        try:
-            if self._after_turn():
-                self._end_turn()
-        except Exception as error:
-            self.on_unhandled(error)
+        has_worked = False
+        for work in self._after_turn:
+            try:
+                has_worked |= work()
+            except Exception as error:
+                has_worked = True
+                self.on_unhandled(error)
+        if has_worked:
+            self._end_turn()
 
     def _end_turn(self) -> None:
         for hook in self._turn_end_hooks:

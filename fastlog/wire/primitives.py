@@ -17,7 +17,7 @@ MAX_INT32: Final = 0x7FFF_FFFF
 MAX_STRING_BYTES: Final = 0x7FFF
 """Kafka refuses longer strings, also where the encoding could carry them."""
 
-MAX_REQUEST_ELEMENTS: Final = 1_000_000
+MAX_REQUEST_ELEMENTS: Final = 100_000
 """Elements that the arrays of one request may have together: 3 bytes can become an object of 160. `_core` has the same number."""
 
 SHORT_ARRAY: Final = 16

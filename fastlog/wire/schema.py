@@ -13,7 +13,8 @@ tagged fields); the README of Kafka's `common/message`. In short:
   A string that gets longer by that than strings may be is refused.
 * Unknown tagged fields are skipped. Bytes after the message's end are left alone, as Kafka does; `decode_from` tells the end.
 * Whatever the bytes, decoding returns a message or raises DecodeError. An array's count is believed only as far as the bytes that
-  remain could hold so many elements, and a request has at most a million: memory is bounded by the input, and by a constant.
+  remain could hold so many elements, and a request has at most a hundred thousand: time and memory are bounded by the input, and
+  by a constant.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from fastlog.api.connection import MAX_UNDER_WAY, MAX_UNSENT_BYTES, READ_AHEAD_B
 from fastlog.api.context import AllowAll
 from fastlog.api.registry import Api
 from fastlog.api.server import FAIR_SHARE_BYTES, RESCUE_MS, Limits
-from fastlog.errors import InvalidRequest
+from fastlog.errors import InvalidRequest, UnsupportedVersion
 from fastlog.wire.messages.api_versions import ApiVersionsRequest
 from fastlog.wire.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from fastlog.wire.messages.list_offsets import ListOffsetsRequest
@@ -477,6 +477,35 @@ def test_a_large_request_that_is_not_served_is_refused_before_all_of_it_has_come
     assert client.closed
     assert "Produce version 99 is not served here" in caplog.text
     assert rig.server.held_bytes == 0
+
+
+def test_api_versions_of_a_version_that_nobody_knows_is_answered_however_large(rig):
+    client = rig.connect()
+    body = struct.pack(">hhih", 18, 99, 1, -1) + bytes(100_000)
+    client.asked[1] = (18, 0)
+    client.send_bytes(struct.pack(">i", len(body)) + body[:80_000])
+    rig.settle()
+    assert not client.closed
+    client.send_bytes(body[80_000:])
+    rig.settle()
+    [(_, answer)] = client.answers()
+    assert answer.error_code == UnsupportedVersion.code
+
+
+def test_who_stands_in_line_is_not_idle(make_rig, monkeypatch):
+    rig = make_rig(limits=Limits(max_idle_ms=1_000))
+    clients = [rig.connect() for _ in range(30)]
+    for client in clients:
+        client.ask(API_VERSIONS, 3)
+    monkeypatch.setattr("fastlog.api.server.LEAST_SPARE_NS", 0)  # one a turn
+    for client in clients:
+        client.send(ListGroupsRequest(), 0)
+    for _ in range(25):
+        rig.clock.now_ns += 100_000_000
+        rig.turn()
+    assert not any(client.closed for client in clients[25:])
+    rig.settle()
+    assert all(len(client.answers()) == 1 for client in clients[25:])
 
 
 def test_large_requests_get_done_one_after_another(make_rig, batch, produce_request):

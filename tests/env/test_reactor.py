@@ -44,11 +44,14 @@ def test_work_after_a_turn_has_the_hooks_called_once_more_when_there_was_some(re
 
 
 def test_work_after_a_turn_that_fails_is_told_as_anything_else_is(reactor):
-    told = []
+    told, seen = [], []
     reactor.on_unhandled = told.append
+    reactor.at_turn_end(lambda: seen.append("hook"))
     reactor.after_turn(lambda: 1 // 0)
+    reactor.after_turn(lambda: seen.append("other") or False)
     reactor.run_turn()
     assert [type(error) for error in told] == [ZeroDivisionError]
+    assert seen == ["hook", "other", "hook"], "what it had done before it failed is finished"
 
 
 def test_the_poll_waits_for_the_next_deadline_and_no_longer(reactor, network):
