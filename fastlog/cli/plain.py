@@ -6,6 +6,7 @@ judge, and what there is to be said, click says: help, and what is wrong.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,6 +34,7 @@ def _up(given: dict[str, Any]) -> int:
 
 
 def _coordinator(given: dict[str, Any]) -> int:
+    gc.disable()  # what a start makes stays; `run_coordinator` goes on collecting once clients can attach
     from fastlog.coordinator.process import CoordinatorOptions, run_coordinator  # noqa: PLC0415
 
     return run_coordinator(CoordinatorOptions(**given))

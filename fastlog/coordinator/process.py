@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 
@@ -139,6 +140,8 @@ def run_coordinator(options: CoordinatorOptions) -> int:
             on_stop_request(reactor.call_from_thread, lambda: process.stop().then(stopped))
             reactor.on_unhandled = unhandled
             print(f"ready coordinator={process.address} coordinator_pid={os.getpid()}", flush=True)
+            gc.freeze()  # what is there now stays for good: collections need not look at it
+            gc.enable()
             reactor.run()
         finally:
             process.release()
