@@ -30,7 +30,7 @@ cdef enum:
     UUID_BYTES = 16
     STRING_MOST_BYTES = 0x7FFF
     UVARINT_MOST_BYTES = 5
-    REQUEST_ELEMENTS_MOST = 1000000     # as `fastlog.wire.primitives` has it
+    REQUEST_ELEMENTS_MOST = 100000      # as `fastlog.wire.primitives` has it
 
 
 # ---- reading ----
