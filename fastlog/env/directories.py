@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastlog.env import Disk
@@ -19,6 +17,8 @@ def make_directories_durably(disk: Disk, path: str) -> None:
     parent = path.rstrip("/")
     while parent:
         head, separator, _ = parent.rpartition("/")
-        with suppress(PermissionError):
+        try:  # noqa: SIM105 - a start has no other use for contextlib
             disk.sync_directory(head or (separator or "."))
+        except PermissionError:
+            pass
         parent = head

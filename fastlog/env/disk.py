@@ -8,7 +8,6 @@ the open file and end with the process, however it ends. Sources: flock(2), fcnt
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -103,8 +102,10 @@ class SystemDisk:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _lock_open_file(descriptor)
         except OSError as error:
-            with contextlib.suppress(OSError):
+            try:  # noqa: SIM105 - a start has no other use for contextlib
                 os.close(descriptor)
+            except OSError:
+                pass
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise BlockingIOError(errno.EAGAIN, "another process holds the lock", name) from error
             raise OSError(error.errno, error.strerror, name) from error
