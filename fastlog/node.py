@@ -82,6 +82,9 @@ from fastlog.storage.meta_properties import MetaProperties
 
 logger = logging.getLogger(__name__)
 
+YOUNG_OBJECTS = 10_000
+"""So many more objects than before begin a collection."""
+
 COORDINATOR_DIRECTORY: Final = "coordinator"
 DEFAULT_COORDINATOR_PORT: Final = 2181
 _MS_PER_MINUTE: Final = 60_000
@@ -654,9 +657,13 @@ def run_broker(
 
 
 def _collect_what_stays() -> None:
-    """What was made by the start stays for good: later collections need not look at it."""
+    """What was made by the start stays for good: later collections need not look at it.
+
+    They are seldom, too: connections come and go by reference counts, and a look at thousands of them holds up a turn.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _bracketed(host: str) -> str:

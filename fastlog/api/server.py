@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from fastlog.metrics import Metrics
 
 LEAST_SPARE_NS = 1_000_000
-LEAST_SPARE_BESIDE_RECORDS_NS = 20_000
-"""What is spent on a line, and on a crowd at a listener, in any turn. What has become ready meanwhile goes before the others."""
+LEAST_SPARE_BESIDE_RECORDS_NS = 5_000
+"""What is spent on a line, and on a crowd at a listener, in any turn (on one of them at least): what has become ready meanwhile
+goes before the others.
+"""
 SPARE_SHARE = 4
 """A turn that was longer than the least leaves so many parts of it for them: long turns don't starve them."""
 RECORDS_EXPECTED_NS = 1_000_000_000
