@@ -35,9 +35,12 @@ def _up(given: dict[str, Any]) -> int:
 
 def _coordinator(given: dict[str, Any]) -> int:
     gc.disable()  # what a start makes stays; `run_coordinator` goes on collecting once clients can attach
-    from fastlog.coordinator.process import CoordinatorOptions, run_coordinator  # noqa: PLC0415
+    try:
+        from fastlog.coordinator.process import CoordinatorOptions, run_coordinator  # noqa: PLC0415
 
-    return run_coordinator(CoordinatorOptions(**given))
+        return run_coordinator(CoordinatorOptions(**given))
+    finally:
+        gc.enable()
 
 
 def _values(arguments: Sequence[str], kinds: Mapping[str, Callable[[str], Any]]) -> dict[str, Any] | None:

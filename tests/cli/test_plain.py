@@ -1,5 +1,6 @@
 """Commands that are called plainly: which calls are, and that what they start loads no more than it needs."""
 
+import gc
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import pytest
 
 from fastlog import node
+from fastlog.base_errors import UsageError
 from fastlog.cli import plain
 from fastlog.cli.main import run
 from fastlog.coordinator import process, requests
@@ -23,14 +25,19 @@ NOT_NEEDED = {
     "fastlog.wire", "hashlib", "inspect", "ipaddress", "logging", "numpy", "re", "ssl", "tempfile", "traceback", "typing", "uuid",
 }  # fmt: skip
 THEN_TELL = """
-import sys
+import gc, sys
 from fastlog.__main__ import main
-try:
-    main()
-finally:
+from fastlog.env.reactor import Reactor
+
+stop = Reactor.stop
+
+def tell_and_stop(reactor):
     print(*sys.modules, file=sys.stderr)
-    import gc
     print(gc.isenabled() and gc.get_freeze_count() > 0, file=sys.stderr)
+    stop(reactor)
+
+Reactor.stop = tell_and_stop
+main()
 """
 
 
@@ -74,6 +81,14 @@ def test_a_plain_call_means_what_click_makes_of_it(arguments, options, monkeypat
     monkeypatch.setattr("fastlog.cli.coordinator.run_coordinator", process.run_coordinator)
     assert plain.command_for(["coordinator", *arguments])() == run(["coordinator", *arguments]) == 0
     assert started == [CoordinatorOptions(**options)] * 2
+    assert gc.isenabled()
+
+
+def test_garbage_is_collected_again_after_a_start_that_fails(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="Not a directory"):
+        plain.command_for(["coordinator", "--port", "0", "--data", str(tmp_path / "file" / "data")])()
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize(
