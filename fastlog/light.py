@@ -6,7 +6,8 @@ here, and get their loggers here. A type checker sees `typing`'s own bases; at r
 
 * `Protocol` and `Generic` are empty bases; a generic class can be subscripted, also with what `TypeVar` returns.
 * `NamedTuple` makes tuples with names as `typing.NamedTuple` does: positional, keyword and default arguments, `_fields`,
-  `_replace`, `_asdict`, patterns by position. Only its constructor is compiled later, when the first one is made.
+  `_replace`, `_asdict`, patterns by position. Only its constructor is compiled later, when the first one is made. Its fields
+  are read where `from __future__ import annotations` puts them.
 
 `tests/test_light.py` holds them against `typing`. This module imports nothing of fastlog.
 """
@@ -49,23 +50,27 @@ else:
         def __new__(metaclass, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
             if not bases:
                 return super().__new__(metaclass, name, (tuple,), namespace)
+            if NamedTuple not in bases:  # a class that inherits from a tuple with names, and adds none
+                return super().__new__(metaclass, name, bases, namespace)
             fields = tuple(namespace.get("__annotations__", ()))
             defaults = tuple(namespace.pop(field) for field in fields if field in namespace)
             for index, field in enumerate(fields):
                 namespace[field] = _tuplegetter(index, None)
-            namespace |= {"__slots__": (), "__match_args__": fields, "_fields": fields, "__new__": _first_new(fields, defaults)}
-            return super().__new__(metaclass, name, bases, namespace)
+            namespace |= {"__slots__": (), "__match_args__": fields, "_fields": fields}
+            made = super().__new__(metaclass, name, bases, namespace)
+            made.__new__ = _first_new(made, fields, defaults)
+            return made
 
-    def _first_new(fields: tuple[str, ...], defaults: tuple[Any, ...]) -> Callable[..., Any]:
-        """Return a constructor that makes way for the real one, compiled for these fields."""
+    def _first_new(made: type, fields: tuple[str, ...], defaults: tuple[Any, ...]) -> Callable[..., Any]:
+        """Return a constructor that makes way for the real one, compiled for the fields of the class that was made."""
 
         def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
             names = "".join(f", {field}" for field in fields)
             values = "".join(f"{field}, " for field in fields)
             source = f"lambda cls{names}: new(cls, ({values}))"
-            new = eval(source, {"new": tuple.__new__, "__name__": cls.__module__})
-            new.__name__, new.__qualname__, new.__defaults__ = "__new__", f"{cls.__qualname__}.__new__", defaults
-            cls.__new__ = new
+            new = eval(source, {"new": tuple.__new__, "__name__": made.__module__})
+            new.__name__, new.__qualname__, new.__defaults__ = "__new__", f"{made.__qualname__}.__new__", defaults
+            made.__new__ = new
             return new(cls, *args, **kwargs)
 
         return __new__

@@ -1,5 +1,7 @@
 """The stand-ins for what `typing` gives to classes, held against `typing`; loggers that load `logging` when they speak."""
 
+from __future__ import annotations
+
 import copy
 import pickle
 import subprocess
@@ -69,6 +71,27 @@ def test_tuples_with_names_match_by_position_and_cannot_be_changed():
     with pytest.raises(AttributeError):
         Light(1).more = 3
     assert Empty() == () and repr(Empty()) == "Empty()" and Light.__doc__ == "A point with a name."
+
+
+@pytest.mark.parametrize("names", [light.NamedTuple, typing.NamedTuple])
+def test_what_inherits_from_a_tuple_with_names_is_a_class_of_its_own(names):
+    class Pair(names):
+        x: int
+        y: int = 2
+
+    class Sum(Pair):
+        def total(self):
+            return self.x + self.y
+
+    class Twice(Pair):
+        mark: str = "no field"
+
+        def __new__(cls, x):
+            return super().__new__(cls, x, x)
+
+    assert [Twice(3), Twice(4)] == [(3, 3), (4, 4)] and Sum(1).total() == 3 and Pair(5) == (5, 2)
+    assert Twice._fields == ("x", "y") and Twice.mark == "no field" and repr(Sum(1)) == "Sum(x=1, y=2)"
+    assert type(Sum(1)._replace(y=3)) is Sum
 
 
 def test_generic_classes_can_be_subscripted_and_protocols_inherited():
