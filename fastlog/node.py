@@ -639,7 +639,11 @@ def run_broker(
             coordinator, coordinator_pid = config.text("zookeeper.connect").replace(" ", ""), "none"
         elif node.coordinator_listener is not None:
             coordinator = address_of(node.coordinator_listener)
-        print(f"ready bootstrap={bootstrap} {coordinator=!s} pids={os.getpid()} {coordinator_pid=!s}", flush=True)
+        try:
+            print(f"ready bootstrap={bootstrap} {coordinator=!s} pids={os.getpid()} {coordinator_pid=!s}", flush=True)
+        except OSError as error:  # whoever waits for that line waits in vain
+            outcome.append(error)
+            node.stop().then(ended)
 
     def unhandled(error: BaseException) -> None:
         logger.error("a mistake in the broker; it goes on without what was being done", exc_info=error)

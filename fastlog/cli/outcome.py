@@ -27,7 +27,7 @@ def exit_code_of(command: Callable[[], object]) -> int:
     """Carry a command out and return the exit code: what it returns, when that is one; errors become one line on stderr."""
     try:
         outcome = command()
-        sys.stdout.flush()
+        _flush()
         return outcome if isinstance(outcome, int) else 0
     except UsageError as error:
         return fail(one_line(str(error)), EXIT_USAGE)
@@ -38,7 +38,7 @@ def exit_code_of(command: Callable[[], object]) -> int:
         return EXIT_BROKEN_PIPE
     except OSError as error:
         try:
-            sys.stdout.flush()
+            _flush()
         except OSError:
             _write_no_more()
         place = f"{error.filename}: " if error.filename else ""
@@ -58,6 +58,12 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _flush() -> None:
+    if sys.stdout is not None:  # it is None where this process was started without one
+        sys.stdout.flush()
+
+
 def _write_no_more() -> None:
     """Have nothing more written to stdout, not even by the interpreter on its way out."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -30,6 +30,12 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out == f"fastlog {__version__}\n"
 
 
+def test_a_program_without_stdout_is_told_nothing_and_fails_at_nothing():
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "fastlog", "--version"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -1,5 +1,6 @@
 """A broker's process: its line, its end, its restart, and what keeps it from starting."""
 
+import os
 import pathlib
 import signal
 import socket
@@ -36,6 +37,20 @@ def test_the_line_says_where_clients_go_and_sigterm_stops_it_cleanly(up, tmp_pat
     assert not (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
     assert started.end(signal.SIGTERM) == 0
     assert (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "coordinator"])
+@pytest.mark.parametrize(("stdout", "end"), [("gone", (141, b"")), ("full", (1, b"fastlog: No space left on device\n"))])
+def test_what_cannot_say_that_it_is_ready_ends(program, tmp_path, command, stdout, end):
+    if stdout == "full":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    started = program(command, "--port", 0, "--data", tmp_path, stdout=descriptor)
+    os.close(descriptor)
+    code, _, err = program.finish(started)
+    assert (code, err) == end
 
 
 def test_groups_begin_at_once(up, tmp_path):
