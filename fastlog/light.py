@@ -99,6 +99,8 @@ else:
             return f"{type(self).__name__}({fields})"
 
 
+_WARNING = 30  # as in `logging`
+_ERROR = 40
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _is_for_stderr = False
 
@@ -120,7 +122,10 @@ def _load_logging() -> ModuleType:
 
 
 class Logger:
-    """The standard library's logger of a name. Unless somebody else has loaded `logging`, that is done by the first message."""
+    """The standard library's logger of a name. Unless somebody else has loaded `logging`, that is done by the first message.
+
+    Where that cannot be done, for want of files or memory, the message goes to stderr as it is: to log never fails.
+    """
 
     __slots__ = ("_logger", "_name")
 
@@ -128,17 +133,22 @@ class Logger:
         self._name = name
         self._logger: logging.Logger | None = None
         if "logging" in sys.modules:
-            self._loaded()
+            self._logger = _load_logging().getLogger(name)
 
     def warning(self, message: str, *arguments: object) -> None:
         """Log a warning."""
-        self._loaded().warning(message, *arguments, stacklevel=2)
+        self._log(_WARNING, message, arguments, None)
 
     def error(self, message: str, *arguments: object, exc_info: BaseException | None = None) -> None:
         """Log an error, with its traceback where one is given."""
-        self._loaded().error(message, *arguments, exc_info=exc_info, stacklevel=2)
+        self._log(_ERROR, message, arguments, exc_info)
 
-    def _loaded(self) -> logging.Logger:
+    def _log(self, level: int, message: str, arguments: tuple[object, ...], exc_info: BaseException | None) -> None:
         if self._logger is None:
-            self._logger = _load_logging().getLogger(self._name)
-        return self._logger
+            try:
+                self._logger = _load_logging().getLogger(self._name)
+            except (ImportError, OSError, MemoryError):
+                said = message % arguments if arguments else message
+                print(f"{self._name}: {said}", *([] if exc_info is None else [repr(exc_info)]), file=sys.stderr)
+                return
+        self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)

@@ -136,6 +136,28 @@ def test_a_logger_loads_logging_when_it_speaks():
     assert said[-2] == "ValueError: why"
 
 
+SPEAK_WITHOUT_FILES = """
+import resource
+from fastlog.light import Logger, log_to_stderr
+logger = Logger("a.b")
+log_to_stderr()
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+logger.warning("%d of %s", 3, "four")
+logger.error("it failed", exc_info=ValueError("why"))
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+logger.warning("again")
+"""
+
+
+def test_a_logger_speaks_also_where_logging_cannot_be_loaded():
+    said = subprocess.run(
+        [sys.executable, "-c", SPEAK_WITHOUT_FILES], check=True, capture_output=True, text=True, timeout=60
+    ).stderr.splitlines()
+    assert said[:2] == ["a.b: 3 of four", "a.b: it failed ValueError('why')"]
+    assert said[2].split(" ", 2)[2] == "WARNING a.b: again"
+
+
 def test_a_logger_speaks_as_one_of_logging(caplog):
     light.Logger("fastlog.test").warning("%d", 7)
     (record,) = caplog.records
