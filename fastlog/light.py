@@ -2,7 +2,8 @@
 
 `typing` and `logging`, with what they load, would take a third of the time in which a coordinator is ready. So modules on the
 way to a server's first answer import names for annotations under `TYPE_CHECKING = False`, which type checkers take for true,
-bases of classes from here, and get their loggers here. A type checker sees `typing`'s own bases; at run time these stand in for them:
+bases of classes from here, and get their loggers here. A type checker sees `typing`'s own bases; at run time these stand in
+for them:
 
 * `Protocol` and `Generic` are empty bases; a generic class can be subscripted, also with what `TypeVar` returns.
 * `NamedTuple` makes tuples with names as `typing.NamedTuple` does: positional, keyword and default arguments, `_fields`,
