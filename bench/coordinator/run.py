@@ -42,7 +42,7 @@ TRY_S = 0.001
 ANSWER_S = 0.02
 IDLE_S = 1.0
 CLIENTS = (1, 16)
-# All that is in the command `fastlog` which pip installs.
+# What the command `fastlog` does that pip 26 installs.
 COMMAND = "import sys; from fastlog.__main__ import main; sys.exit(main())"
 AIMS = {
     "start, s": ("at most", 1 / 20),

@@ -49,7 +49,8 @@ def exit_code_of(command: Callable[[], object]) -> int:
 
 def fail(message: str, code: int) -> int:
     """Say why there is no success; return the exit code."""
-    print(f"fastlog: {message}", file=sys.stderr)
+    if sys.stderr is not None:  # print would take stdout in its place
+        print(f"fastlog: {message}", file=sys.stderr)
     return code
 
 

@@ -36,6 +36,12 @@ def test_a_program_without_stdout_is_told_nothing_and_fails_at_nothing():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_what_goes_wrong_without_stderr_is_not_said_to_whoever_reads_stdout():
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "fastlog", "consume", "t", "--raw", "--keys"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

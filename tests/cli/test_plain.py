@@ -54,13 +54,15 @@ def ask(connected, data):
 def test_a_coordinator_serves_without_what_it_does_not_need(tmp_path):
     command = [sys.executable, "-c", THEN_TELL, "coordinator", "--port", "0", "--data", str(tmp_path / "data")]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    address = started.stdout.readline().split()[1].partition("=")[2]
-    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=WAIT_S) as connected:
-        ask(connected, requests.encode_connect(0, 10_000, 0, requests.NO_PASSWORD))
-        for request in (requests.Write((Create("/a", b"x"),)), requests.Get("/a"), requests.Children("/")):
-            assert struct.unpack_from(">i", ask(connected, requests.encode_request(1, request)), 12) == (0,)
-    started.send_signal(signal.SIGTERM)
-    _, told = started.communicate(timeout=WAIT_S)
+    try:
+        address = started.stdout.readline().split()[1].partition("=")[2]
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=WAIT_S) as connected:
+            ask(connected, requests.encode_connect(0, 10_000, 0, requests.NO_PASSWORD))
+            for request in (requests.Write((Create("/a", b"x"),)), requests.Get("/a"), requests.Children("/")):
+                assert struct.unpack_from(">i", ask(connected, requests.encode_request(1, request)), 12) == (0,)
+    finally:
+        started.send_signal(signal.SIGTERM)
+        _, told = started.communicate(timeout=WAIT_S)
     loaded, collects = told.splitlines()
     assert (started.returncode, collects) == (0, "True")
     assert "fastlog.coordinator.dispatch" in loaded.split()
