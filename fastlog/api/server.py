@@ -45,7 +45,7 @@ LEAST_SPARE_BESIDE_RECORDS_NS = 5_000
 goes before the others.
 """
 SPARE_SHARE = 4
-"""A turn that was longer than the least leaves so many parts of it for them: long turns don't starve them."""
+"""One part in so many of what a turn took is spent on them where that is more: long turns starve nobody."""
 RECORDS_EXPECTED_NS = 1_000_000_000
 """So long after a Produce or a Fetch more of them are expected, which are not to wait."""
 MIN_BACKOFF_MS = 50
