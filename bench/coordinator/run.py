@@ -12,7 +12,8 @@ ZooKeeper comes in two forms, and each has ratios of its own:
 
 All sync each write before its answer, on the same disk. Start is the time from exec until a first session is open; memory is read
 from /proc/PID/smaps_rollup a second later. Clients are raw connections of one process, each with one request of 100 bytes of data
-at a time. The contestants take turns; medians of the rounds are printed, latencies in milliseconds.
+at a time. The contestants take turns; medians of the rounds are printed, latencies in milliseconds. What an interpreter takes
+that does nothing is printed too: below that no fastlog gets.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ COMMAND = "import sys; from fastlog.__main__ import main; sys.exit(main())"
 AIMS = {
     "start, s": ("at most", 1 / 20),
     "idle, MB": ("at most", 1 / 10),
+    "... anonymous, MB": ("at most", 1 / 10),
+    "loaded, MB": ("at most", 1 / 10),
     "writes, 1 clients, a second": ("at least", 1.0),
     "writes, 16 clients, a second": ("at least", 1.0),
     "reads, 1 clients, a second": ("at least", 0.5),
@@ -100,8 +103,10 @@ def start(command: list[str], port: int, output: pathlib.Path) -> tuple[subproce
 
     A ZooKeeper that is still starting takes connections and forgets them: who gets no answer soon tries another one besides.
     """
-    # Without the variable by which some environments keep Python from storing what it compiled: users have that stored.
+    # Without the variable by which some environments keep Python from storing what it compiled: users have that stored. And without
+    # what setuptools does at every start where it is installed: it is to build with, and new environments come without it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
     began = time.perf_counter()
     with output.open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
@@ -225,6 +230,14 @@ def stripped(jars: pathlib.Path) -> Prepare:
     return prepare
 
 
+def bare_interpreter_mb() -> dict[str, float]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        time.sleep(IDLE_S)
+        found = memory_mb(process.pid)
+        process.communicate(b"\n")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
@@ -247,6 +260,8 @@ def main() -> None:
     print(f"{'':30}{'fastlog':>12}" + "".join(f"{name:>22}{'ratio':>8}" for name in medians))
     for row, value in ours.items():
         print(f"{row:30}{value:12.3f}" + "".join(f"{real[row]:22.3f}{value / real[row]:8.3f}" for real in medians.values()))
+    bare = bare_interpreter_mb()
+    print(f"a Python that does nothing, MB: {bare['resident_mb']:.1f}, anonymous {bare['anonymous_mb']:.1f}")
     for name, real in medians.items():
         for row, (kind, bound) in AIMS.items():
             ratio = ours[row] / real[row]
