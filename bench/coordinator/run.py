@@ -103,8 +103,8 @@ def start(command: list[str], port: int, output: pathlib.Path) -> tuple[subproce
 
     A ZooKeeper that is still starting takes connections and forgets them: who gets no answer soon tries another one besides.
     """
-    # Without the variable by which some environments keep Python from storing what it compiled: users have that stored. And without
-    # what setuptools does at every start where it is installed: it is to build with, and new environments come without it.
+    # Without the variable by which some environments keep Python from storing what it compiled: users have that stored. And
+    # without what setuptools does at every start where it is installed: it is to build with, and new environments have none.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
     began = time.perf_counter()
