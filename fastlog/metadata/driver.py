@@ -328,7 +328,12 @@ class ControllerDriver:
         yield from self._elect()
 
     def _elect(self) -> Flow:
-        """Become the controller if there is none, else follow the one there is and wait for its end."""
+        """Become the controller if there is none, else follow the one there is and wait for its end.
+
+        Not before the broker is registered again: as the controller it would take itself for dead, and lead nothing.
+        """
+        if self._must_register:
+            return  # what was seen in a session that is over; `_rejoin` comes with the next
         if self.is_active:
             present = yield self._client.exists(layout.CONTROLLER, self._look_again)
             if present is not None and present.ephemeral_owner == self._client.session_id:
@@ -337,6 +342,8 @@ class ControllerDriver:
         while not self.is_active:
             # In this order: the epoch is never older than the holder, and the watch tells of a holder that is newer than both.
             present = yield self._client.exists(layout.CONTROLLER, self._look_again)
+            if self._must_register:
+                return
             epoch, version = yield from self._controller_epoch()
             stale: list[Operation] = []
             if present is not None:

@@ -3,7 +3,9 @@
 import pytest
 
 from fastlog.coordinator.service import Coordinator
+from fastlog.coordinator.watches import EventType, WatchEvent
 from fastlog.errors import TopicAlreadyExists, UnknownTopicOrPartition
+from fastlog.metadata import layout
 
 
 @pytest.fixture
@@ -176,6 +178,18 @@ def test_a_broker_alone_gets_over_the_end_of_its_session(cluster):
     assert one.driver.is_active
     assert (one.view.image.controller_epoch, states(one, "t")) == (2, [(1, 1)])
     assert machine.wait(one.driver.create_topic(over(one, "u", 1))).name == "u"
+
+
+def test_what_was_seen_in_a_session_that_is_over_has_nobody_elected_before_the_broker_is_registered(cluster):
+    (one,) = cluster(1)
+    machine = one.machine
+    machine.wait(one.driver.create_topic(over(one, "t", 1)))
+    for path in (layout.CONTROLLER, layout.BROKER_IDS):
+        one.driver._look_again(WatchEvent(EventType.DELETED, path))
+    one.client.expire()
+    machine.settle()
+    assert one.driver.is_active
+    assert (one.view.image.controller_epoch, states(one, "t")) == (2, [(1, 1)])
 
 
 def test_a_lost_connection_changes_nothing(cluster):
