@@ -332,8 +332,6 @@ class ControllerDriver:
 
         Not before the broker is registered again: as the controller it would take itself for dead, and lead nothing.
         """
-        if self._must_register:
-            return  # what was seen in a session that is over; `_rejoin` comes with the next
         if self.is_active:
             present = yield self._client.exists(layout.CONTROLLER, self._look_again)
             if present is not None and present.ephemeral_owner == self._client.session_id:
@@ -343,7 +341,7 @@ class ControllerDriver:
             # In this order: the epoch is never older than the holder, and the watch tells of a holder that is newer than both.
             present = yield self._client.exists(layout.CONTROLLER, self._look_again)
             if self._must_register:
-                return
+                return  # this began in a session that is over; `_rejoin` comes with the next
             epoch, version = yield from self._controller_epoch()
             stale: list[Operation] = []
             if present is not None:
