@@ -1,16 +1,18 @@
-"""What classes are made of that `typing` would give, and loggers, at hardly any cost: for modules that a start loads.
+"""What classes are made of that `typing` and `enum` would give, and loggers, at hardly any cost: for modules that a start loads.
 
 `typing` and `logging`, with what they load, would take a third of the time in which a coordinator is ready. So modules on the
 way to a server's first answer import names for annotations under `TYPE_CHECKING = False`, which type checkers take for true,
-bases of classes from here, and get their loggers here. A type checker sees `typing`'s own bases; at run time these stand in
-for them:
+bases of classes from here, and get their loggers here. A type checker sees the standard library's own bases; at run time these
+stand in for them:
 
 * `Protocol` and `Generic` are empty bases; a generic class can be subscripted, also with what `TypeVar` returns.
 * `NamedTuple` makes tuples with names as `typing.NamedTuple` does: positional, keyword and default arguments, `_fields`,
   `_replace`, `_asdict`, patterns by position. Only its constructor is compiled later, when the first one is made. Its fields
   are read where `from __future__ import annotations` puts them.
+* `IntEnum` makes numbers with names as `enum.IntEnum` does, of plain members: `name`, `value`, by number, by name, `__members__`.
+  (`selectors` loads `enum` in any case; this is about what each class costs.)
 
-`tests/test_light.py` holds them against `typing`. This module imports nothing of fastlog.
+`tests/test_light.py` holds them against the real ones. This module imports nothing of fastlog.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from enum import IntEnum
     from types import ModuleType
     from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-    __all__ = ["Generic", "Logger", "NamedTuple", "Protocol", "TypeVar", "log_to_stderr"]
+    __all__ = ["Generic", "IntEnum", "Logger", "NamedTuple", "Protocol", "TypeVar", "log_to_stderr"]
 else:
     from _collections import _tuplegetter
 
@@ -98,6 +101,44 @@ else:
         def __repr__(self) -> str:
             fields = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
             return f"{type(self).__name__}({fields})"
+
+    class _IntEnumType(type):
+        def __new__(metaclass, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+            made = super().__new__(metaclass, name, bases, namespace)
+            numbers = {name: value for name, value in namespace.items() if type(value) is int and name[0] != "_"}
+            made.__members__ = {name: int.__new__(made, number) for name, number in numbers.items()}
+            for member, number in made.__members__.items():
+                number.name = member
+                setattr(made, member, number)
+            made._member_of = {int(number): number for number in made.__members__.values()}
+            return made
+
+        def __call__(cls, number: int) -> Any:
+            try:
+                return cls._member_of[number]
+            except KeyError:
+                raise ValueError(f"{number!r} is not a valid {cls.__qualname__}") from None
+
+        def __getitem__(cls, name: str) -> Any:
+            return cls.__members__[name]
+
+        def __iter__(cls) -> Iterator[Any]:
+            return iter(cls.__members__.values())
+
+        def __len__(cls) -> int:
+            return len(cls.__members__)
+
+    class IntEnum(int, metaclass=_IntEnumType):
+        """A number that has a name."""
+
+        def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+            return type(self), (int(self),)
+
+        def __repr__(self) -> str:
+            return f"<{type(self).__name__}.{self.name}: {int(self)}>"
+
+        __str__ = int.__repr__
+        value = property(int)
 
 
 _WARNING = 30  # as in `logging`

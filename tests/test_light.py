@@ -1,8 +1,9 @@
-"""The stand-ins for what `typing` gives to classes, held against `typing`; loggers that load `logging` when they speak."""
+"""The stand-ins for what `typing` and `enum` give to classes, held against them; loggers that load `logging` when they speak."""
 
 from __future__ import annotations
 
 import copy
+import enum
 import pickle
 import subprocess
 import sys
@@ -92,6 +93,44 @@ def test_what_inherits_from_a_tuple_with_names_is_a_class_of_its_own(names):
     assert [Twice(3), Twice(4)] == [(3, 3), (4, 4)] and Sum(1).total() == 3 and Pair(5) == (5, 2)
     assert Twice._fields == ("x", "y") and Twice.mark == "no field" and repr(Sum(1)) == "Sum(x=1, y=2)"
     assert type(Sum(1)._replace(y=3)) is Sum
+
+
+class LightKind(light.IntEnum):
+    """Kinds of things."""
+
+    ONE = 1
+    OTHER = -2
+
+
+class RealKind(enum.IntEnum):
+    """Kinds of things."""
+
+    ONE = 1
+    OTHER = -2
+
+
+def test_numbers_with_names_are_as_enum_makes_them():
+    for one, other in zip(LightKind, RealKind, strict=True):
+        assert (one, one.value, one.name, hash(one)) == (other, other.value, other.name, hash(other))
+        assert (str(one), f"{one:3d}", repr(one).replace("Light", "Real")) == (str(other), f"{other:3d}", repr(other))
+        assert LightKind(int(one)) is LightKind(one) is LightKind[one.name] is one
+        assert isinstance(one, LightKind) and type(one.value) is type(other.value)
+        assert pickle.loads(pickle.dumps(one)) is one and copy.deepcopy(one) is one
+        assert type(one + 1) is int and type(one | 4) is type(other | 4)
+    assert list(LightKind.__members__) == list(RealKind.__members__) and len(LightKind) == len(RealKind)
+    assert 1 in LightKind.__members__.values() and 2 not in LightKind.__members__.values()
+    assert LightKind.__doc__ == RealKind.__doc__
+
+
+def test_a_number_without_a_name_is_refused_as_enum_does():
+    for wrong in (5, None, "ONE"):
+        with pytest.raises(ValueError) as one:
+            LightKind(wrong)
+        with pytest.raises(ValueError) as other:
+            RealKind(wrong)
+        assert str(one.value) == str(other.value).replace("Real", "Light")
+    with pytest.raises(KeyError, match="NONE"):
+        LightKind["NONE"]
 
 
 def test_generic_classes_can_be_subscripted_and_protocols_inherited():

@@ -181,7 +181,7 @@ class Server:
                     break
         finally:
             if line:
-                self.reactor.call_soon(_nothing)  # the next turn doesn't wait for anything to become ready
+                self.reactor.hasten()
         return True
 
     def _end_of_spare_time(self) -> int:
@@ -354,7 +354,3 @@ class Server:
         if self._rescue is not None:
             self._rescue.cancel()
             self._rescue = None
-
-
-def _nothing() -> None:
-    """Be something to do."""

@@ -60,7 +60,7 @@ class Client:
 
     def turn(self) -> None:
         """Do what is ready now, without waiting."""
-        self.reactor.call_soon(_nothing)
+        self.reactor.hasten()
         self.reactor.run_turn()
 
     def watch_stream(self, stream: Stream, events: int, callback: ReadyCallback) -> None:
@@ -87,10 +87,6 @@ class Client:
         keys = list(partitions)
         consumer.assign(consumer.offsets(dict.fromkeys(keys, EARLIEST)) if offset is None else dict.fromkeys(keys, offset))
         return consumer
-
-
-def _nothing() -> None:
-    """Give the reactor a reason not to wait."""
 
 
 class BlockingProducer:

@@ -8,17 +8,16 @@ An empty tuple is no list: it is what an invalid one becomes, and the tree refus
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import IntFlag
 
 from fastlog.coordinator.jute import Reader, Writer
-from fastlog.light import NamedTuple
+from fastlog.light import IntEnum, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
 
-class Permission(IntFlag):
+class Permission(IntEnum):
     """What an entry permits; the numbers are the protocol's."""
 
     READ = 1

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
 
 from fastlog.coordinator.acl import Acl, Identity, read_acl, write_acl
 from fastlog.coordinator.errors import Unimplemented
 from fastlog.coordinator.jute import JuteError, Reader, Writer
 from fastlog.coordinator.tree import Check, Create, Created, Delete, Operation, Result, SetAcl, SetData, Stat
 from fastlog.coordinator.watches import WatchEvent
-from fastlog.light import NamedTuple
+from fastlog.light import IntEnum, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

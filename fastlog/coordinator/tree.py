@@ -405,7 +405,7 @@ class Tree:
         if expected not in (ANY_VERSION, version):
             raise BadVersion(path, f"is {version}, not {expected}")
 
-    def _permit(self, path: str, permission: Permission, identities: Identities | None, about: str) -> None:
+    def _permit(self, path: str, permission: int, identities: Identities | None, about: str) -> None:
         acl = self._nodes[path].acl
         if acl is not OPEN_ACL and identities is not None and not allows(acl, permission, identities):
             raise NoAuth(about)

@@ -10,9 +10,8 @@ below its znode, and never says that children changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 
-from fastlog.light import NamedTuple, Protocol
+from fastlog.light import IntEnum, NamedTuple, Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ holds the descriptors of that object from `submit` until it has run, so closing 
 reactor by `call_from_thread` and so arrive on a later turn.
 Invariants: at most `max_queued` jobs wait, beyond that `submit` itself waits (the reactor then slows down to the disk's speed,
 the only honest answer to a disk that cannot follow); every submitted job's `done` is called exactly once; jobs start in the order
-of submission.
+of submission; there is one thread from the beginning, and more once jobs would wait for it.
 """
 
 from __future__ import annotations
 
 import functools
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from fastlog._core import File, Segment
@@ -52,13 +52,16 @@ class ThreadedFlusher:
         if threads < 1 or max_queued < 1:
             raise ValueError("a flusher has at least one thread and room for one job")
         self._call_from_thread = call_from_thread
-        self._jobs: queue.Queue[tuple[Job, Done, tuple[File, ...]] | None] = queue.Queue(max_queued)
+        self._max_threads, self._max_queued = threads, max_queued
+        self._jobs: deque[tuple[Job, Done, tuple[File, ...]]] = deque()
+        self._lock = threading.Lock()  # of all that follows, and of the jobs
+        self._has_work = threading.Condition(self._lock)
+        self._has_room = threading.Condition(self._lock)
+        self._idle = 0
+        """Threads that wait for work and that no job was promised to."""
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"fastlog-flusher-{number}", daemon=True) for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._start_thread()
 
     def submit(self, job: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
         """Run `job()` on a thread, then `done(result, error)` on a turn of the reactor; RuntimeError after `close`."""
@@ -67,20 +70,45 @@ class ThreadedFlusher:
         files = files_of(job)
         for file in files:
             file.acquire()
-        self._jobs.put((job, done, files))
+        with self._lock:
+            while len(self._jobs) >= self._max_queued:
+                self._has_room.wait()
+            self._jobs.append((job, done, files))
+            if self._idle:
+                self._idle -= 1
+                self._has_work.notify()
+                return
+        if len(self._threads) < self._max_threads:
+            try:
+                self._start_thread()
+            except RuntimeError:  # the system gives no more threads: those that are there do it
+                self._max_threads = len(self._threads)
 
     def close(self) -> None:
         """Finish what was submitted and end the threads; closing twice is allowed. The last completions come on the next turn."""
-        if self._closed:
-            return
-        self._closed = True
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
+        with self._lock:
+            self._closed = True
+            self._has_work.notify_all()
+        while self._threads:
+            self._threads.pop().join()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"fastlog-flusher-{len(self._threads)}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _next_job(self) -> tuple[Job, Done, tuple[File, ...]] | None:
+        with self._lock:
+            while not self._jobs:
+                if self._closed:
+                    return None
+                self._idle += 1
+                self._has_work.wait()
+            self._has_room.notify()
+            return self._jobs.popleft()
 
     def _work(self) -> None:
-        while (entry := self._jobs.get()) is not None:
+        while (entry := self._next_job()) is not None:
             job, done, files = entry
             result, error = None, None
             try:

@@ -131,6 +131,10 @@ class Reactor:
         """Call on the next turn, in the order of scheduling."""
         self._soon.append((callback, arguments))
 
+    def hasten(self) -> None:
+        """Have the next turn wait for nothing: it does what is ready by then."""
+        self.call_soon(_nothing)
+
     def call_later(self, delay_ms: float, callback: Callable[..., object], *arguments: Any) -> Timer:
         """Call after at least `delay_ms` of monotonic time."""
         timer = Timer(self, self.clock.monotonic_ns() + max(0, int(delay_ms * NANOSECONDS_PER_MILLISECOND)), callback, arguments)
@@ -256,3 +260,7 @@ class Reactor:
     def stop(self) -> None:
         """Let `run` return after the present turn."""
         self._running = False
+
+
+def _nothing() -> None:
+    """Be something to do."""

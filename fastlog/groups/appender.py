@@ -95,7 +95,7 @@ class Appender:
         waiting.append(_Append([_stage(partition, batch) for batch in _batches(records, timestamp_ms)], then))
         self._mark(partition)
         if self._is_settling:  # the logs have been written in this turn: there has to be another
-            self._reactor.call_soon(_nothing)
+            self._reactor.hasten()
 
     def _mark(self, partition: Partition) -> None:
         self._marked[partition] = None
@@ -133,10 +133,6 @@ class Appender:
         """It stays in the log and may be acknowledged later; only whoever waits is told now, after those before it."""
         append.error = RequestTimedOut.code
         self._mark(partition)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _batches(records: Sequence[KeyAndValue], timestamp_ms: int) -> list[Slice]:

@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 
 import pytest
 
@@ -102,6 +103,56 @@ def test_a_full_queue_holds_the_submitter_back(reactor):
     submitter.join()
     turns_until(reactor, lambda: len(seen) == 3)
     assert seen == [1, 2, 3]
+    flusher.close()
+
+
+def flusher_threads():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("fastlog-flusher")}
+
+
+def wait_for_idleness(flusher):
+    while flusher._idle != 1:
+        time.sleep(0.001)
+
+
+def test_a_job_that_would_wait_for_a_thread_gets_one_of_its_own(reactor):
+    before = flusher_threads()
+    flusher = ThreadedFlusher(reactor.call_from_thread, threads=2)
+    seen, together = [], threading.Barrier(2)
+
+    def done(result, error):
+        seen.append((result, error))
+
+    for number in range(3):  # one after the other
+        flusher.submit(functools.partial(int, number), done)
+        turns_until(reactor, lambda number=number: len(seen) > number)
+        wait_for_idleness(flusher)
+    assert len(flusher_threads() - before) == 1
+    for _ in range(6):  # each waits for another one to run beside it
+        flusher.submit(lambda: together.wait(60), done)
+    turns_until(reactor, lambda: len(seen) == 9)
+    assert len(flusher_threads() - before) == 2
+    assert [error for _, error in seen] == [None] * 9
+    flusher.close()
+    assert flusher_threads() == before
+
+
+def test_where_there_are_no_more_threads_those_that_are_there_do_it(reactor, monkeypatch):
+    flusher = ThreadedFlusher(reactor.call_from_thread, threads=2)
+    wait_for_idleness(flusher)
+    go_on, seen, refused = threading.Event(), [], []
+
+    def refuse(thread):
+        refused.append(thread.name)
+        raise RuntimeError("can't start new thread")
+
+    flusher.submit(lambda: go_on.wait(60) and 1, lambda result, error: seen.append(result))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        flusher.submit(lambda: 2, lambda result, error: seen.append(result))
+    go_on.set()
+    turns_until(reactor, lambda: len(seen) == 2)
+    assert (seen, refused) == ([1, 2], ["fastlog-flusher-1"])
     flusher.close()
 
 

@@ -21,6 +21,14 @@ def test_a_call_scheduled_by_a_callback_waits_for_the_next_turn(reactor):
     assert seen == ["first", "second"]
 
 
+def test_a_hastened_turn_waits_for_nothing_and_the_one_after_it_does(reactor, network):
+    reactor.call_later(5, lambda: None)
+    reactor.hasten()
+    reactor.run_turn()
+    reactor.run_turn()
+    assert network.timeouts_ns == [0, 5_000_000]
+
+
 def test_order_within_a_turn(reactor, network):
     seen = []
     reactor.at_turn_end(lambda: seen.append("hook 1"))
