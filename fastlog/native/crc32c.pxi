@@ -131,7 +131,12 @@ cdef extern from *:
 
     static int crc_prepare(void) {
         if (!crc_detect()) return 0;
-        for (Py_ssize_t words = 1; words <= CRC_SHORT_WORDS_MAX; words++) crc_factors(crc_short_factors[words], words);
+        crc_factors(crc_short_factors[1], 1);
+        uint32_t of_a = crc_power_of_x(128), of_b = crc_power_of_x(64);     /* from one number of words to the next */
+        for (Py_ssize_t words = 2; words <= CRC_SHORT_WORDS_MAX; words++) {
+            crc_short_factors[words][0] = crc_multiply((uint32_t)crc_short_factors[words - 1][0], of_a);
+            crc_short_factors[words][1] = crc_multiply((uint32_t)crc_short_factors[words - 1][1], of_b);
+        }
         crc_factors(crc_long_factors, CRC_LONG_WORDS);
         return 1;
     }
