@@ -82,9 +82,6 @@ from fastlog.storage.meta_properties import MetaProperties
 
 logger = logging.getLogger(__name__)
 
-YOUNG_OBJECTS = 10_000
-"""So many more objects than before begin a collection."""
-
 COORDINATOR_DIRECTORY: Final = "coordinator"
 DEFAULT_COORDINATOR_PORT: Final = 2181
 _MS_PER_MINUTE: Final = 60_000
@@ -606,7 +603,7 @@ def run_broker(
     when it is inside the broker (`in-process` when it listens on no port), `none` when it is elsewhere.
     """
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated node
-    from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
+    from fastlog.env.system import SystemEnvironment, collect_seldom  # noqa: PLC0415
 
     log_to_stderr()
     environment = SystemEnvironment(
@@ -632,7 +629,8 @@ def run_broker(
         except BaseException:
             ended(settled)
             return
-        _collect_what_stays()
+        gc.collect()  # what the start left
+        collect_seldom()
         bootstrap = ",".join(f"{_bracketed(endpoint.host)}:{endpoint.port}" for endpoint in node.endpoints)
         coordinator, coordinator_pid = "in-process", str(os.getpid())
         if config.coordinator is not None:
@@ -658,16 +656,6 @@ def run_broker(
     if outcome and outcome[0] is not None:
         raise outcome[0]
     return 0
-
-
-def _collect_what_stays() -> None:
-    """What was made by the start stays for good: later collections need not look at it.
-
-    They are seldom, too: connections come and go by reference counts, and a look at thousands of them holds up a turn.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _bracketed(host: str) -> str:

@@ -92,8 +92,16 @@ class Client:
         self.last_xid = 0
         self.last_zxid = 0
 
+    def hang_up(self) -> None:
+        """Be heard by nobody any more: what is still to be said to it is lost, and it holds nothing of its connection."""
+        self.answer = self.tell = self.finish = self.close = _unheard
+
     def __call__(self, event: WatchEvent, zxid: int, /) -> None:
         self.tell(protocol.encode_event(event, zxid))
+
+
+def _unheard(*said: object) -> None:
+    """Take what nobody hears."""
 
 
 class Dispatcher:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Generator
 
@@ -111,7 +110,7 @@ def run_coordinator(options: CoordinatorOptions) -> int:
     no longer be written ends the process: whoever starts it again learns what is on the disk.
     """
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated one
-    from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
+    from fastlog.env.system import SystemEnvironment, collect_seldom  # noqa: PLC0415
 
     log_to_stderr()
     environment = SystemEnvironment()
@@ -140,8 +139,7 @@ def run_coordinator(options: CoordinatorOptions) -> int:
             on_stop_request(reactor.call_from_thread, lambda: process.stop().then(stopped))
             reactor.on_unhandled = unhandled
             print(f"ready coordinator={process.address} coordinator_pid={os.getpid()}", flush=True)
-            gc.freeze()  # what is there now stays for good: collections need not look at it
-            gc.enable()
+            collect_seldom()
             reactor.run()
         finally:
             process.release()

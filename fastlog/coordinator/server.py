@@ -211,6 +211,7 @@ class Connection:
         self._transport.close()
         self._output.clear()
         self._server.forget(self)
+        self.client.hang_up()
 
     # ---- sending ----
 

@@ -104,6 +104,34 @@ class Pending(Generic[T]):
         return self._value  # type: ignore[return-value]
 
 
+class _Steps(Generic[T]):
+    """A flow under way, held by what it waits for alone: no cycle stays of it for the garbage collector."""
+
+    __slots__ = ("_flow", "_outcome")
+
+    def __init__(self, flow: Flow[T], outcome: Pending[T]) -> None:
+        self._flow = flow
+        self._outcome = outcome
+
+    def step(self, settled: Pending[Any] | None) -> None:
+        try:
+            if settled is None:
+                awaited = next(self._flow)
+            else:
+                try:
+                    value = settled.result()
+                except BaseException as error:  # whatever it is, it belongs to the flow
+                    awaited = self._flow.throw(error)
+                else:
+                    awaited = self._flow.send(value)
+        except StopIteration as stop:
+            self._outcome.complete(stop.value)
+        except Exception as error:
+            self._outcome.fail(error)
+        else:
+            awaited.then(self.step)
+
+
 class Reactor:
     """One broker's event loop over a network and a clock."""
 
@@ -170,26 +198,7 @@ class Reactor:
     def spawn(self, flow: Flow[T]) -> Pending[T]:
         """Run a generator that yields `Pending`s; each step gets the result, or the error thrown in. Starts on the next turn."""
         outcome: Pending[T] = Pending(self)
-
-        def step(settled: Pending[Any] | None) -> None:
-            try:
-                if settled is None:
-                    awaited = next(flow)
-                else:
-                    try:
-                        value = settled.result()
-                    except BaseException as error:  # whatever it is, it belongs to the flow
-                        awaited = flow.throw(error)
-                    else:
-                        awaited = flow.send(value)
-            except StopIteration as stop:
-                outcome.complete(stop.value)
-            except Exception as error:
-                outcome.fail(error)
-            else:
-                awaited.then(step)
-
-        self.call_soon(step, None)
+        self.call_soon(_Steps(flow, outcome).step, None)
         return outcome
 
     def next_deadline_ns(self) -> int | None:

@@ -8,7 +8,7 @@ steps to the flusher; `run_now` does them in place, for a broker that is closing
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastlog.env import Flusher
 
@@ -38,15 +38,26 @@ def run_on(flusher: Flusher, steps: Steps[T], done: Done[T]) -> None:
 
     Runs up to the first slow step at once; without any, `done` is called before this returns.
     """
+    _UnderWay(flusher, steps, done).resume(None, None)
 
-    def resume(result: Any, error: BaseException | None) -> None:
+
+class _UnderWay(Generic[T]):
+    """Steps under way, held by the flusher alone: no cycle stays of them for the garbage collector."""
+
+    __slots__ = ("_done", "_flusher", "_steps")
+
+    def __init__(self, flusher: Flusher, steps: Steps[T], done: Done[T]) -> None:
+        self._flusher = flusher
+        self._steps = steps
+        self._done = done
+
+    def resume(self, result: Any, error: BaseException | None) -> None:
+        """Go on with the result of the last slow step."""
         try:
-            job = steps.send(result) if error is None else steps.throw(error)
+            job = self._steps.send(result) if error is None else self._steps.throw(error)
         except StopIteration as stop:
-            done(stop.value, None)
+            self._done(stop.value, None)
         except Exception as raised:
-            done(None, raised)
+            self._done(None, raised)
         else:
-            flusher.submit(job, resume)
-
-    resume(None, None)
+            self._flusher.submit(job, self.resume)
