@@ -42,11 +42,17 @@ if TYPE_CHECKING:
     from fastlog._core import File
 
 JOURNAL_FILE_BYTES: Final = 4 << 20
-"""A journal file of this size is followed by a new one, and by a snapshot."""
+"""A journal file of this size is followed by a new one, and by a snapshot when one is due."""
+SNAPSHOT_SHARE: Final = 4
+"""A snapshot is due when the journal since the last one has one part in so many of its size: those of a large tree don't take up
+all the time, and a start doesn't read much more of the journal than of the snapshot.
+"""
 MAX_PAYLOAD_BYTES: Final = 4 << 20
 """More than the largest request that the coordinator accepts."""
 SNAPSHOT_ZNODES_PER_TURN: Final = 500
 """How much of a snapshot is encoded in one turn of the reactor (about a millisecond)."""
+SNAPSHOT_SYNC_BYTES: Final = 1 << 20
+"""So much of a snapshot is written, then synced before more is: the journal never waits long for the disk behind it."""
 SNAPSHOTS_KEPT: Final = 2
 FULL_DISK_RETRY_MS: Final = 1000
 
@@ -199,7 +205,16 @@ class Journal:
     """An opened journal, ready to append. Made by `open`."""
 
     def __init__(
-        self, reactor: Reactor, disk: Disk, flusher: Flusher, directory: str, file: File, position: int, last_zxid: int
+        self,
+        reactor: Reactor,
+        disk: Disk,
+        flusher: Flusher,
+        directory: str,
+        file: File,
+        position: int,
+        last_zxid: int,
+        snapshot_bytes: int,
+        since_snapshot_bytes: int,
     ) -> None:
         self.directory = directory
         self.durable_zxid = last_zxid
@@ -219,6 +234,8 @@ class Journal:
         self._writer: Pending[None] | None = None
         self._snapshot: Pending[None] | None = None
         self._snapshot_due: Callable[[], Tree] | None = None
+        self._snapshot_bytes = snapshot_bytes
+        self._since_snapshot_bytes = since_snapshot_bytes  # in files that have ended
         self._milestones: list[tuple[int, Pending[None]]] = []
         self._closing = False
 
@@ -234,10 +251,11 @@ class Journal:
         for name in disk.list_directory(directory):
             if name.startswith(SNAPSHOT_PREFIX) and name.endswith(".tmp"):
                 disk.unlink(f"{directory}/{name}")
-        tree, journals = cls._newest_tree(disk, directory)
+        tree, snapshot_bytes, journals = cls._newest_tree(disk, directory)
         path = ""
-        end, last_zxid = 0, -1
+        end, last_zxid, since_snapshot_bytes = 0, -1, 0
         for index, (first_zxid, path) in enumerate(journals):
+            since_snapshot_bytes += end
             end, last_zxid = cls._replay(disk, path, first_zxid, tree, is_last=index + 1 == len(journals))
         if last_zxid != tree.zxid:  # there is none yet, or it ends before the snapshot
             path, end = f"{directory}/{JOURNAL_PREFIX}{tree.zxid + 1:016x}", 0
@@ -250,11 +268,11 @@ class Journal:
             end = len(head)
         file.fdatasync()
         disk.sync_directory(directory)
-        return cls(reactor, disk, flusher, directory, file, end, tree.zxid), tree
+        return cls(reactor, disk, flusher, directory, file, end, tree.zxid, snapshot_bytes, since_snapshot_bytes), tree
 
     @staticmethod
-    def _newest_tree(disk: Disk, directory: str) -> tuple[Tree, list[tuple[int, str]]]:
-        """Return the newest sound snapshot's tree, and the journal files that go on from it."""
+    def _newest_tree(disk: Disk, directory: str) -> tuple[Tree, int, list[tuple[int, str]]]:
+        """Return the newest sound snapshot's tree and size, and the journal files that go on from it."""
         journals = _file_names(disk, directory, JOURNAL_PREFIX)
         snapshots = _file_names(disk, directory, SNAPSHOT_PREFIX)
         corrupt: CorruptJournal | None = None
@@ -267,9 +285,10 @@ class Journal:
             if tree.zxid != zxid:
                 corrupt = corrupt or CorruptJournal(path, 0, f"the snapshot is of zxid {tree.zxid:#x}")
                 continue
+            snapshot_bytes = disk.size_bytes(path)
             break
         else:
-            tree = Tree()
+            tree, snapshot_bytes = Tree(), 0
         needed = [
             (first, path)
             for index, (first, path) in enumerate(journals)
@@ -281,7 +300,7 @@ class Journal:
             )
         if corrupt and not needed:
             raise corrupt
-        return tree, needed
+        return tree, snapshot_bytes, needed
 
     @staticmethod
     def _replay(disk: Disk, path: str, first_zxid: int, tree: Tree, *, is_last: bool) -> tuple[int, int]:
@@ -371,8 +390,11 @@ class Journal:
         yield self._job(file.fdatasync)
         yield self._job(lambda: self._disk.sync_directory(self.directory))
         self._file.close()
+        self._since_snapshot_bytes += self._position
         self._file, self._position, self._synced_position = file, len(head), len(head)
-        if self._snapshot is None and self._snapshot_due is not None and not self._closing:
+        is_due = SNAPSHOT_SHARE * self._since_snapshot_bytes >= self._snapshot_bytes
+        if is_due and self._snapshot is None and self._snapshot_due is not None and not self._closing:
+            self._since_snapshot_bytes = 0
             self._snapshot = self._reactor.spawn(self._write_snapshot(self._snapshot_due()))
             self._snapshot.then(self._snapshot_written)
 
@@ -405,17 +427,22 @@ class Journal:
         file = self._disk.open(path + ".tmp", create=True)
         try:
             file.ftruncate(0)
-            position, crc = 0, 0
+            position, crc, synced_position = 0, 0, 0
             for part in _encode_snapshot(zxid, nodes, sessions):
                 yield from self._write_waiting_for_space(file, part, position)
                 position, crc = position + len(part), crc32c(part, crc)
-                turn = self._reactor.pending()
-                turn.complete(None)
-                yield turn
+                if position - synced_position >= SNAPSHOT_SYNC_BYTES:
+                    yield self._job(file.fdatasync)
+                    synced_position = position
+                else:
+                    turn = self._reactor.pending()
+                    turn.complete(None)
+                    yield turn
             yield from self._write_waiting_for_space(file, _SNAPSHOT_TAIL.pack(crc), position)
             yield self._job(file.fdatasync)
         finally:
             file.close()
+        self._snapshot_bytes = position + _SNAPSHOT_TAIL.size
         if self.durable_zxid < zxid:  # a snapshot must not know more than the journal
             milestone: Pending[None] = self._reactor.pending()
             self._milestones.append((zxid, milestone))

@@ -7,7 +7,7 @@ bytes that are left, so what it allocates is bounded by what it was given.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ class Writer:
 
     def long(self, value: int) -> None:
         self._parts.append(_LONG.pack(value))
+
+    def longs(self, values: Sequence[int]) -> None:
+        """Append several, as one after the other does."""
+        self._parts.append(struct.pack(f">{len(values)}q", *values))
 
     def buffer(self, value: bytes | None) -> None:
         if value is None:
@@ -87,6 +91,10 @@ class Reader:
     def long(self) -> int:
         value: int = _LONG.unpack(self._take(8))[0]
         return value
+
+    def longs(self, count: int) -> tuple[int, ...]:
+        """Take several."""
+        return struct.unpack(f">{count}q", self._take(8 * count))
 
     def buffer(self) -> bytes | None:
         size = self.integer()

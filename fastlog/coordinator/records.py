@@ -146,11 +146,10 @@ def encode_znode(out: Writer, path: str, node: Znode) -> None:
     out.string(path)
     out.buffer(node.data)
     _write_acl(out, node.acl)
-    for number in node[2:]:
-        out.long(number)
+    out.longs(node[2:])
 
 
 def decode_znode(fields: Reader) -> tuple[str, Znode]:
     """Read one znode of a snapshot."""
     path, data, acl = fields.string(), fields.buffer(), _read_acl(fields)
-    return path, Znode(data, acl, *(fields.long() for _ in range(9)))
+    return path, Znode(data, acl, *fields.longs(9))

@@ -195,6 +195,58 @@ def test_goes_on_in_new_files_and_drops_what_two_snapshots_cover(keep, rotated):
     assert int(journals[0].rpartition(".")[2], 16) <= oldest + 1
 
 
+def snapshots_of(kept):
+    return [path for what, path in kept.machine.disk.happened if what == "rename"]
+
+
+def test_a_large_tree_is_written_down_when_a_part_of_its_size_was_journaled_and_not_more_often(keep):
+    kept = keep()
+    kept.do(OpenSession(SESSION, 5))
+    for number in range(40):
+        kept.do(Create(f"/{number}", b"x" * 1000))
+    kept.journal.file_bytes = 2000
+    kept.journal.snapshot_when_due(lambda: kept.tree)
+
+    def write_twenty():
+        for number in range(20):  # of some 150 bytes each, 3,000 in all
+            kept.do(SetData("/0", bytes([number]) * 90))
+            kept.machine.settle()
+
+    write_twenty()
+    (first,) = snapshots_of(kept)  # nothing was there, and 40,000 bytes of journal
+    assert len(kept.machine.disk.contents()[first]) > 40_000
+    for _ in range(2):
+        write_twenty()
+    assert len(snapshots_of(kept)) == 1, "10,000 bytes are the fourth part"
+    files = kept.machine.disk.contents()
+    kept = keep(files)
+    kept.journal.file_bytes = 2000
+    kept.journal.snapshot_when_due(lambda: kept.tree)
+    for _ in range(2):
+        write_twenty()
+    assert len(snapshots_of(kept)) == 1, "what was journaled before the start counts too"
+    assert keep(kept.machine.disk.contents()).state() == kept.state()
+
+
+def test_a_snapshot_is_synced_as_it_is_written(keep, monkeypatch):
+    monkeypatch.setattr(journal_module, "SNAPSHOT_ZNODES_PER_TURN", 5)
+    monkeypatch.setattr(journal_module, "SNAPSHOT_SYNC_BYTES", 1500)
+    kept = keep()
+    kept.journal.file_bytes = 2000
+    kept.do(OpenSession(SESSION, 5))
+    for number in range(50):
+        kept.do(Create(f"/{number}", b"x" * 100))
+    kept.machine.settle()
+    kept.journal.snapshot_when_due(lambda: kept.tree)
+    kept.do(SetData("/0", b""))
+    kept.machine.settle()
+    (snapshot,) = snapshots_of(kept)
+    steps = [what for what, path in kept.machine.disk.happened if path == f"{snapshot}.tmp"]
+    written = "".join("w" if what == "write" else "s" for what in steps if what != "truncate").split("s")
+    assert len(written) > 5 and max(map(len, written)) <= 4, "each part has some 900 bytes"
+    assert keep(kept.machine.disk.contents()).state() == kept.state()
+
+
 def test_a_corrupt_newest_snapshot_costs_nothing(keep, rotated):
     files = rotated.machine.disk.contents()
     newest = max(path for path in files if "snapshot" in path)

@@ -89,6 +89,9 @@ class MemoryDisk:
             self.files[path] = MemoryFile()
         return OpenFile(self, path, self.files[path])
 
+    def size_bytes(self, path):
+        return len(self.files[path].data)
+
     def list_directory(self, path):
         return sorted(name.removeprefix(f"{path}/") for name in self.files if name.startswith(f"{path}/"))
 
