@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 COLLECT_AT: Final = (10_000, 10, 50)
-"""So many more objects begin a collection of the young ones, so many of these one of the middle ones, so many of those one of all."""
+"""So many more objects begin a collection of young ones, so many of these one of middle ones, so many of those one of all."""
 
 
 def collect_seldom() -> None:
