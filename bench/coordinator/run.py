@@ -1,6 +1,6 @@
 """`fastlog coordinator` beside a real standalone ZooKeeper: start, memory, writes and reads with 1 and 16 clients.
 
-usage: PYTHONPATH=. python bench/coordinator/run.py [--rounds N] [--seconds S]
+usage: PYTHONPATH=. python bench/coordinator/run.py [--rounds N] [--seconds S] [--znodes N]
            [--zookeeper-distribution DIR] [--zookeeper-jars DIR]
 
 ZooKeeper comes in two forms, and each has ratios of its own:
@@ -12,8 +12,9 @@ ZooKeeper comes in two forms, and each has ratios of its own:
 
 All sync each write before its answer, on the same disk. Start is the time from exec until a first session is open; memory is read
 from /proc/PID/smaps_rollup a second later. Clients are raw connections of one process, each with one request of 100 bytes of data
-at a time. The contestants take turns; medians of the rounds are printed, latencies in milliseconds. What an interpreter takes
-that does nothing is printed too: below that no fastlog gets.
+at a time, beside so many znodes of 100 bytes as `--znodes` says. In the end the server is killed, and the time until it serves
+again is taken. The contestants take turns; medians of the rounds are printed, latencies in milliseconds. What an interpreter
+takes that does nothing is printed too: below that no fastlog gets.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ DATA = b"x" * 100
 READY_S = 60.0
 TRY_S = 0.001
 ANSWER_S = 0.02
+MULTI_ZNODES = 100
+ZNODES_PER_PARENT = 2000
 IDLE_S = 1.0
 CLIENTS = (1, 16)
 # What the command `fastlog` does that pip 26 installs.
@@ -132,8 +135,23 @@ def start(command: list[str], port: int, output: pathlib.Path) -> tuple[subproce
                 return process, ready_s
 
 
-def load(port: int, count: int, frame: bytes, seconds: float) -> tuple[float, float, float]:
-    """Return requests a second, and the median and 99th percentile of the latency."""
+def fill(connection: socket.socket, znodes: int) -> None:
+    """Create so many znodes, some in each multi."""
+    for first in range(0, znodes, MULTI_ZNODES):
+        parent = f"/bench/{first // ZNODES_PER_PARENT}"
+        creations = [Create(f"{parent}/{number}", DATA) for number in range(first, min(first + MULTI_ZNODES, znodes))]
+        if first % ZNODES_PER_PARENT == 0:
+            creations.insert(0, Create(parent, b""))
+        ask(connection, requests.Write(tuple(creations)))
+
+
+def ask(connection: socket.socket, request: requests.Request) -> None:
+    connection.sendall(framed(requests.encode_request(1, request)))
+    assert struct.unpack_from(">i", receive(connection), 16)[0] == 0
+
+
+def load(port: int, count: int, frame: bytes, seconds: float) -> tuple[float, float, float, float]:
+    """Return requests a second, and of the latency the median, the 99th percentile and the greatest."""
     selector = selectors.DefaultSelector()
     sent: dict[socket.socket, float] = {}
     connections = [attach(port) for _ in range(count)]
@@ -155,33 +173,38 @@ def load(port: int, count: int, frame: bytes, seconds: float) -> tuple[float, fl
     for connection in connections:
         connection.close()
     latencies.sort()
-    return len(latencies) / seconds, 1000 * latencies[len(latencies) // 2], 1000 * latencies[len(latencies) * 99 // 100]
+    middle, tail, longest = latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100], latencies[-1]
+    return len(latencies) / seconds, 1000 * middle, 1000 * tail, 1000 * longest
 
 
-def measure(prepare: Prepare, seconds: float) -> dict[str, float]:
+def measure(prepare: Prepare, seconds: float, znodes: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="bench-coordinator-") as directory:
         command, port = prepare(pathlib.Path(directory))
         process, ready_s = start(command, port, pathlib.Path(directory, "output"))
         try:
-            return {"start, s": ready_s, **measure_running(process.pid, port, seconds)}
+            found = {"start, s": ready_s, **measure_running(process.pid, port, seconds, znodes)}
+            process.kill()
+            process.wait(timeout=60)
+            process, found["start after kill -9, s"] = start(command, port, pathlib.Path(directory, "output"))
+            return found
         finally:
             process.terminate()
             process.wait(timeout=60)
 
 
-def measure_running(pid: int, port: int, seconds: float) -> dict[str, float]:
+def measure_running(pid: int, port: int, seconds: float, znodes: int) -> dict[str, float]:
     time.sleep(IDLE_S)
     idle = memory_mb(pid)
     found = {"idle, MB": idle["resident_mb"], "... anonymous, MB": idle["anonymous_mb"]}
     with attach(port) as connection:
-        connection.sendall(framed(requests.encode_request(1, requests.Write((Create("/bench", DATA),)))))
-        receive(connection)
+        ask(connection, requests.Write((Create("/bench", DATA),)))
+        fill(connection, znodes)
     for what, request in (("writes", requests.Write((SetData("/bench", DATA),))), ("reads", requests.Get("/bench"))):
         for count in CLIENTS:
             load(port, count, framed(requests.encode_request(1, request)), seconds / 4)
-            rate, median, tail = load(port, count, framed(requests.encode_request(1, request)), seconds)
+            rate, median, tail, longest = load(port, count, framed(requests.encode_request(1, request)), seconds)
             name = f"{what}, {count} clients"
-            found |= {f"{name}, a second": rate, f"{name}, p50": median, f"{name}, p99": tail}
+            found |= {f"{name}, a second": rate, f"{name}, p50": median, f"{name}, p99": tail, f"{name}, longest": longest}
     found["loaded, MB"] = memory_mb(pid)["resident_mb"]
     return found
 
@@ -242,6 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--znodes", type=int, default=0, help="how many others are there")
     parser.add_argument("--zookeeper-distribution", type=pathlib.Path, help="the jars of ZooKeeper's distribution")
     parser.add_argument("--zookeeper-jars", type=pathlib.Path, help="the jars of ZooKeeper without logging")
     options = parser.parse_args()
@@ -250,11 +274,11 @@ def main() -> None:
         contestants["ZooKeeper as started"] = as_started(options.zookeeper_distribution)
     if options.zookeeper_jars is not None:
         contestants["ZooKeeper stripped"] = stripped(options.zookeeper_jars)
-    measure(fastlog, 0.1)  # the first start of an installation compiles Python's modules
+    measure(fastlog, 0.1, 0)  # the first start of an installation compiles Python's modules
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in range(options.rounds):
         for name, prepare in contestants.items():
-            rounds[name].append(measure(prepare, options.seconds))
+            rounds[name].append(measure(prepare, options.seconds, options.znodes))
     medians = {name: {row: statistics.median(one[row] for one in found) for row in found[0]} for name, found in rounds.items()}
     ours = medians.pop("fastlog")
     print(f"{'':30}{'fastlog':>12}" + "".join(f"{name:>22}{'ratio':>8}" for name in medians))

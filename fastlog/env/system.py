@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-COLLECT_AT: Final = (10_000, 10, 50)
+COLLECT_AT: Final = (10_000, 3, 100)
 """So many more objects begin a collection of young ones, so many of these one of middle ones, so many of those one of all."""
 
 
