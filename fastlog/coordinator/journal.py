@@ -8,10 +8,11 @@ digits). A frame is: magic, size of the payload, CRC32C of what follows, *synced
   once: a corruption, which stops the start. A bad frame with no such witness after it is a torn tail: nobody was told of it,
   so it is cut. A clean close leaves one last witness.
 * Only the last file may have a torn tail; zxids are consecutive through all files.
-* A full disk is waited out: nobody is answered meanwhile. A failed fdatasync, or any other error, fences the journal for good
-  (pages that failed to be written are marked clean; trying again would lie).
+* A full disk is waited out: nobody is answered meanwhile, and the log says so. A failed fdatasync, or any other error, fences the
+  journal for good (pages that failed to be written are marked clean; trying again would lie).
 * Snapshots are written beside the running journal, synced, then renamed. The newest two are kept, and the journal from the older
-  one on: when the newest turns out corrupt, the older one and the journal give the same tree.
+  one on: when the newest turns out corrupt, the older one and the journal give the same tree. One for which there is no room is
+  given up, so that it takes none from the journal.
 
 It does its I/O through `_core.File` and `Disk`; only `open` reads, before the reactor runs.
 """
@@ -33,13 +34,15 @@ from fastlog.coordinator.tree import Session, Transaction, Tree, Znode
 from fastlog.env import Disk, Flusher
 from fastlog.env.directories import make_directories_durably
 from fastlog.env.reactor import Pending, Reactor
-from fastlog.light import NamedTuple
+from fastlog.light import Logger, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Any, Final, TypeVar
 
     from fastlog._core import File
+
+    T = TypeVar("T")
 
 JOURNAL_FILE_BYTES: Final = 4 << 20
 """A journal file of this size is followed by a new one, and by a snapshot when one is due."""
@@ -50,7 +53,8 @@ all the time, and a start doesn't read much more of the journal than of the snap
 MAX_PAYLOAD_BYTES: Final = 4 << 20
 """More than the largest request that the coordinator accepts."""
 SNAPSHOT_ZNODES_PER_TURN: Final = 500
-"""How much of a snapshot is encoded in one turn of the reactor (about a millisecond)."""
+SNAPSHOT_BYTES_PER_TURN: Final = 256 << 10
+"""How much of a snapshot is encoded in one turn of the reactor (about a millisecond), and one znode."""
 SNAPSHOT_SYNC_BYTES: Final = 1 << 20
 """So much of a snapshot is written, then synced before more is: the journal never waits long for the disk behind it."""
 SNAPSHOTS_KEPT: Final = 2
@@ -72,7 +76,9 @@ _LEAST_SESSION_BYTES: Final = 16
 
 JOURNAL_PREFIX: Final = "journal."
 SNAPSHOT_PREFIX: Final = "snapshot."
-_WAITED_OUT: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
+logger = Logger(__name__)
 
 
 class CorruptJournal(FastlogError):
@@ -174,6 +180,16 @@ def _write_all(file: File, data: bytes, position: int) -> None:
         if count == 0:
             raise OSError(errno.ENOSPC, "no space is left", file.path)
         written += count
+
+
+def _write_or_nothing(file: File, data: bytes, position: int) -> None:
+    """Write all of `data` at a file's end; OSError, which leaves the file as it was where there was no room."""
+    try:
+        _write_all(file, data, position)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            file.ftruncate(position)
+        raise
 
 
 def _decode_session(fields: Reader) -> tuple[int, Session]:
@@ -336,7 +352,11 @@ class Journal:
         """Take a transaction; `on_durable` tells when it is on disk. After a failure nothing is taken any more."""
         if self.failed is not None or self._closing:
             return
-        self._waiting.append((transaction.zxid, encode_transaction(transaction)))
+        payload = encode_transaction(transaction)
+        if len(payload) > MAX_PAYLOAD_BYTES:  # no start could read it
+            self._fail(ValueError(f"transaction {transaction.zxid:#x} takes {len(payload)} bytes, and has {MAX_PAYLOAD_BYTES}"))
+            return
+        self._waiting.append((transaction.zxid, payload))
         if self._writer is None:
             self._writer = self._reactor.spawn(self._write())
             self._writer.then(self._written)
@@ -357,7 +377,7 @@ class Journal:
                 yield from self._next_file()
             group, self._waiting = self._waiting, []
             frames = b"".join(_frame(TRANSACTION, zxid, self._synced_position, payload) for zxid, payload in group)
-            yield from self._write_waiting_for_space(self._file, frames, self._position)
+            yield from self._waiting_for_room(partial(_write_or_nothing, self._file, frames, self._position))
             yield self._job(self._file.fdatasync)
             self._position += len(frames)
             self._synced_position = self._position
@@ -368,15 +388,24 @@ class Journal:
             for _, milestone in reached:
                 milestone.complete(None)
 
-    def _write_waiting_for_space(self, file: File, data: bytes, position: int) -> Generator[Pending[Any], Any, None]:
+    def _waiting_for_room(self, attempt: Callable[[], T]) -> Generator[Pending[Any], Any, T]:
+        """Return what `attempt` does, again and again while the disk is full."""
+        waits = False
         while True:
             try:
-                _write_all(file, data, position)
-                return
+                result = attempt()
             except OSError as error:
-                if error.errno not in _WAITED_OUT or self._closing:
+                if error.errno not in _NO_ROOM or self._closing:
                     raise
-                file.ftruncate(position)
+                if not waits:
+                    logger.warning(
+                        "coordinator: %s: %s: no write is answered until there is room", self.directory, error.strerror
+                    )
+                waits = True
+            else:
+                if waits:
+                    logger.warning("coordinator: %s: there is room again", self.directory)
+                return result
             later = self._reactor.pending()
             self._reactor.call_later(FULL_DISK_RETRY_MS, later.complete, None)
             yield later
@@ -384,9 +413,9 @@ class Journal:
     def _next_file(self) -> Generator[Pending[Any], Any, None]:
         """Go on in a new file; everything in the present one is synced."""
         path = f"{self.directory}/{JOURNAL_PREFIX}{self.durable_zxid + 1:016x}"
-        file = self._disk.open(path, create=True)
+        file = yield from self._waiting_for_room(partial(self._disk.open, path, create=True))
         head = _head(self.durable_zxid)
-        yield from self._write_waiting_for_space(file, head, 0)
+        yield from self._waiting_for_room(partial(_write_or_nothing, file, head, 0))
         yield self._job(file.fdatasync)
         yield self._job(lambda: self._disk.sync_directory(self.directory))
         self._file.close()
@@ -422,14 +451,28 @@ class Journal:
 
     def _write_snapshot(self, tree: Tree) -> Generator[Pending[Any], Any, None]:
         """Write the tree as it is now beside the running journal, then drop what is no longer needed."""
+        path = f"{self.directory}/{SNAPSHOT_PREFIX}{tree.zxid:016x}"
+        try:
+            yield from self._write_snapshot_as(path, tree)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            logger.warning("coordinator: %s.tmp: %s: the next snapshot may be better off", path, error.strerror)
+            try:  # noqa: SIM105 - a start has no other use for contextlib
+                yield self._job(partial(self._disk.unlink, path + ".tmp"))
+            except FileNotFoundError:
+                pass
+        else:
+            yield from self._prune()
+
+    def _write_snapshot_as(self, path: str, tree: Tree) -> Generator[Pending[Any], Any, None]:
         zxid, nodes, sessions = tree.zxid, dict(tree.nodes), dict(tree.sessions)
-        path = f"{self.directory}/{SNAPSHOT_PREFIX}{zxid:016x}"
         file = self._disk.open(path + ".tmp", create=True)
         try:
             file.ftruncate(0)
             position, crc, synced_position = 0, 0, 0
             for part in _encode_snapshot(zxid, nodes, sessions):
-                yield from self._write_waiting_for_space(file, part, position)
+                _write_all(file, part, position)
                 position, crc = position + len(part), crc32c(part, crc)
                 if position - synced_position >= SNAPSHOT_SYNC_BYTES:
                     yield self._job(file.fdatasync)
@@ -438,7 +481,7 @@ class Journal:
                     turn = self._reactor.pending()
                     turn.complete(None)
                     yield turn
-            yield from self._write_waiting_for_space(file, _SNAPSHOT_TAIL.pack(crc), position)
+            _write_all(file, _SNAPSHOT_TAIL.pack(crc), position)
             yield self._job(file.fdatasync)
         finally:
             file.close()
@@ -449,7 +492,6 @@ class Journal:
             yield milestone
         yield self._job(lambda: self._disk.rename(path + ".tmp", path))
         yield self._job(lambda: self._disk.sync_directory(self.directory))
-        yield from self._prune()
 
     def _snapshot_written(self, outcome: Pending[None]) -> None:
         self._snapshot = None
@@ -499,9 +541,12 @@ def _encode_snapshot(zxid: int, nodes: dict[str, Znode], sessions: dict[int, Ses
         out.integer(session.timeout_ms)
         out.buffer(session.password)
     out.integer(len(nodes))
-    for index, (path, node) in enumerate(nodes.items(), 1):
+    count = data_bytes = 0
+    for path, node in nodes.items():
         encode_znode(out, path, node)
-        if index % SNAPSHOT_ZNODES_PER_TURN == 0:
+        count, data_bytes = count + 1, data_bytes + len(node.data or b"")
+        if count == SNAPSHOT_ZNODES_PER_TURN or data_bytes >= SNAPSHOT_BYTES_PER_TURN:
             yield out.to_bytes()
             out = Writer()
+            count = data_bytes = 0
     yield out.to_bytes()

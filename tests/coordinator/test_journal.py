@@ -337,6 +337,86 @@ def test_waits_for_room_on_a_full_disk(keep):
     assert keep(kept.machine.disk.synced_contents()).state() == kept.state()
 
 
+def test_a_full_disk_is_told_of_once_and_so_is_its_end(keep, caplog):
+    kept = keep()
+    kept.machine.disk.free_bytes = 100
+    kept.do(OpenSession(SESSION, 5, b"p" * 100))
+    for _ in range(5):
+        kept.machine.clock.now_ns += 2_000_000_000
+        kept.machine.settle()
+    assert kept.durable == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "coordinator: /c: no space: no write is answered until there is room"
+    ]
+    kept.machine.disk.free_bytes = None
+    kept.machine.clock.now_ns += 2_000_000_000
+    kept.machine.settle()
+    assert kept.durable == [1]
+    assert caplog.records[-1].getMessage() == "coordinator: /c: there is room again"
+
+
+def test_waits_where_no_new_file_can_be_made(keep, caplog):
+    kept = keep()
+    kept.do(OpenSession(SESSION, 5))
+    kept.machine.settle()
+    kept.journal.file_bytes = 50
+    kept.machine.disk.fail = {"create": errno.ENOSPC}
+    kept.do(Create("/a"))
+    kept.machine.turn(10)
+    assert (kept.durable, kept.journal.failed) == ([1], None)
+    assert "until there is room" in caplog.text
+    kept.machine.disk.fail = {}
+    while kept.durable != [1, 2]:
+        kept.machine.turn()
+    assert keep(kept.machine.disk.synced_contents()).state() == kept.state()
+
+
+@pytest.mark.parametrize("what", ["create", "write"])
+def test_a_snapshot_for_which_there_is_no_room_is_given_up(keep, caplog, what):
+    kept = keep()
+    kept.journal.file_bytes = 300
+    kept.journal.snapshot_when_due(lambda: kept.tree)
+    kept.machine.disk.no_room_for = ".tmp", what
+    kept.do(OpenSession(SESSION, 5))
+    for number in range(20):
+        kept.do(Create(f"/{number}", b"x" * 50))
+        kept.machine.settle()
+    assert kept.durable[-1] == kept.tree.zxid
+    assert "the next snapshot may be better off" in caplog.text
+    assert not [path for path in kept.machine.disk.contents() if "snapshot" in path]
+    kept.machine.disk.no_room_for = None
+    for number in range(20, 40):
+        kept.do(Create(f"/{number}", b"x" * 50))
+        kept.machine.settle()
+    assert len([path for path in kept.machine.disk.contents() if "snapshot" in path]) == 2
+    assert keep(kept.machine.disk.contents()).state() == kept.state()
+
+
+def test_a_snapshot_is_written_in_small_pieces(keep):
+    """However large the znodes are: a piece is encoded and written in one turn of the reactor."""
+    kept = keep()
+    kept.do(OpenSession(SESSION, 5))
+    for number in range(40):
+        kept.do(Create(f"/{number}", b"x" * 100_000))
+    kept.do(*[Create(f"/small{number}") for number in range(2000)])
+    pieces = [len(piece) for piece in journal_module._encode_snapshot(1, dict(kept.tree.nodes), {})]
+    assert sum(pieces) > 4_000_000
+    assert max(pieces) < journal_module.SNAPSHOT_BYTES_PER_TURN + 200_000
+
+
+def test_what_no_start_could_read_is_never_written(keep):
+    kept = keep()
+    failures = []
+    kept.journal.on_failed = failures.append
+    kept.do(OpenSession(SESSION, 5))
+    kept.machine.settle()
+    kept.do(Create("/large", b"x" * (journal_module.MAX_PAYLOAD_BYTES + 1)))
+    kept.machine.settle()
+    assert kept.durable == [1]
+    assert "transaction 0x2 takes" in str(failures[0])
+    assert keep(kept.machine.disk.contents()).tree.zxid == 1
+
+
 def test_a_full_disk_does_not_keep_it_from_closing(keep):
     kept = keep()
     kept.machine.disk.free_bytes = 0

@@ -24,6 +24,7 @@ class OpenFile:
         self._check()
         data = b"".join(bytes(buffer) for buffer in buffers)
         self._disk.happen("write", self.path)
+        self._disk.find_room("write", self.path)
         if self._disk.free_bytes is not None:
             data = data[: max(0, self._disk.free_bytes - position)]
             if not data:
@@ -69,7 +70,12 @@ class MemoryDisk:
             file.data[:] = file.synced = data
         self.free_bytes = None
         self.fail = {}
+        self.no_room_for = None  # (end of a path, "create" or "write")
         self.happened = []
+
+    def find_room(self, what, path):
+        if self.no_room_for and path.endswith(self.no_room_for[0]) and what == self.no_room_for[1]:
+            raise OSError(errno.ENOSPC, "no space", path)
 
     def happen(self, what, path):
         self.happened.append((what, path))
@@ -86,6 +92,8 @@ class MemoryDisk:
         if path not in self.files:
             if not create:
                 raise FileNotFoundError(errno.ENOENT, "not there", path)
+            self.happen("create", path)
+            self.find_room("create", path)
             self.files[path] = MemoryFile()
         return OpenFile(self, path, self.files[path])
 
@@ -104,6 +112,8 @@ class MemoryDisk:
 
     def unlink(self, path):
         self.happen("unlink", path)
+        if path not in self.files:
+            raise FileNotFoundError(errno.ENOENT, "not there", path)
         del self.files[path]
 
     def sync_directory(self, path):
