@@ -19,6 +19,7 @@ from fastlog.coordinator.acl import (
     Identity,
     Permission,
     allows,
+    bytes_of_auth,
     digest_identity,
     resolve,
     user_name,
@@ -29,6 +30,7 @@ from fastlog.coordinator.errors import (
     BadArguments,
     ConnectionLoss,
     CoordinatorError,
+    InvalidACL,
     MarshallingError,
     MultiFailed,
     NoAuth,
@@ -39,7 +41,7 @@ from fastlog.coordinator.errors import (
     Unimplemented,
     codes_of_failed_multi,
 )
-from fastlog.coordinator.jute import JuteError
+from fastlog.coordinator.jute import MAX_REQUEST_BYTES, JuteError
 from fastlog.coordinator.protocol import NO_PASSWORD, PASSWORD_BYTES, Connect, Op
 from fastlog.coordinator.sessions import Deadlines, negotiate
 from fastlog.coordinator.tree import NO_PASSWORD as OF_THIS_PROCESS
@@ -57,6 +59,12 @@ if TYPE_CHECKING:
 
 MAX_IDENTITIES: Final = 100
 """How many identities one connection may collect."""
+MAX_IDENTITY_BYTES: Final = 1_024
+"""How long the name of one may be."""
+MAX_AUTH_BYTES: Final = MAX_REQUEST_BYTES
+"""By how much a request may grow when `auth` in its lists is replaced: a journal's record has room for twice a request."""
+MAX_ANSWERS_BYTES: Final = 8 << 20
+"""How much the answers to the questions of one request may take together."""
 _PERSISTENT: Final = 0
 _RECURSIVE: Final = 1
 _NS_PER_MS: Final = 1_000_000
@@ -69,7 +77,19 @@ class NotServed(Exception):
 class Client:
     """One connection and whom it speaks for. It is itself the watcher of its watches."""
 
-    __slots__ = ("answer", "close", "ended", "finish", "identities", "last_op", "last_xid", "last_zxid", "session_id", "tell")
+    __slots__ = (
+        "answer",
+        "close",
+        "ended",
+        "finish",
+        "identities",
+        "last_op",
+        "last_xid",
+        "last_zxid",
+        "session_id",
+        "tell",
+        "waiting_bytes",
+    )
 
     def __init__(
         self,
@@ -88,6 +108,8 @@ class Client:
         self.ended = False
         """Nothing more of it is to be handled: its last answer is made."""
         self.identities = [Identity("ip", peer_host)]
+        self.waiting_bytes = 0
+        """Of answers that are made, and wait until what they show is durable."""
         self.last_op = 0
         self.last_xid = 0
         self.last_zxid = 0
@@ -158,7 +180,7 @@ class Dispatcher:
             raise NotServed(str(error)) from None
         self._attach(client, session_id, timeout_ms)
         answer = protocol.encode_connect_answer(connect, timeout_ms, session_id, password)
-        self._coordinator.when_visible(partial(client.answer, answer))
+        self._answer(client, answer)
 
     def _attach_again(self, client: Client, connect: Connect) -> None:
         session_id = connect.session_id
@@ -166,7 +188,7 @@ class Dispatcher:
         if session is None or session.password == OF_THIS_PROCESS or not _are_equal(session.password, connect.password):
             client.ended = True
             answer = protocol.encode_connect_answer(connect, 0, 0, NO_PASSWORD)
-            self._coordinator.when_visible(partial(client.answer, answer))
+            self._answer(client, answer)
             self._coordinator.when_visible(client.finish)
             return
         before = self._clients.get(session_id)
@@ -176,7 +198,7 @@ class Dispatcher:
         timeout_ms = negotiate(connect.timeout_ms)
         self._attach(client, session_id, timeout_ms)
         answer = protocol.encode_connect_answer(connect, timeout_ms, session_id, session.password)
-        self._coordinator.when_visible(partial(client.answer, answer))
+        self._answer(client, answer)
 
     def _attach(self, client: Client, session_id: int, timeout_ms: int) -> None:
         client.session_id = session_id
@@ -255,20 +277,24 @@ class Dispatcher:
             code = error.code
             is_last = isinstance(error, SessionExpired | Unimplemented | AuthFailed)
         zxid = client.last_zxid = self._tree.zxid
-        coordinator.when_visible(partial(client.answer, protocol.encode_answer(xid, zxid, body, code)))
+        self._answer(client, protocol.encode_answer(xid, zxid, body, code))
         if is_last:
             client.ended = True
             self.gone(client)
             coordinator.when_visible(client.finish)
 
+    def _answer(self, client: Client, frame: bytes) -> None:
+        client.waiting_bytes += len(frame)
+        self._coordinator.when_visible(partial(_send_answer, client, frame))
+
     def _write(self, client: Client, write: protocol.Write) -> bytes:
-        operations = tuple(_resolved(operation, client) for operation in write.operations)
-        if not operations:
+        if not write.operations:
             return protocol.encode_results(write, [])
         try:
+            operations = _resolved(write.operations, client)
             results = self._coordinator.carry_out(client.session_id, operations, client.identities)
         except MultiFailed as failed:
-            return protocol.encode_failed_multi(codes_of_failed_multi(failed, operations))
+            return protocol.encode_failed_multi(codes_of_failed_multi(failed, write.operations))
         except (ConnectionLoss, SessionExpired):
             raise
         except CoordinatorError as error:
@@ -311,12 +337,17 @@ class Dispatcher:
 
     def _multi_read(self, client: Client, request: protocol.MultiRead) -> bytes:
         answers: list[tuple[Op, bytes, int]] = []
+        size_bytes = 0
         for question in request.questions:
             op = Op.GET_DATA if isinstance(question, protocol.GetData) else Op.GET_CHILDREN
             try:
-                answers.append((op, _HANDLERS[type(question)](self, client, question), 0))
+                body, code = _HANDLERS[type(question)](self, client, question), 0
             except CoordinatorError as error:
-                answers.append((op, b"", error.code))
+                body, code = b"", error.code
+            answers.append((op, body, code))
+            size_bytes += len(body)
+            if size_bytes > MAX_ANSWERS_BYTES:
+                raise MarshallingError(detail=f"answers of more than {MAX_ANSWERS_BYTES} bytes")
         return protocol.encode_multi_read(answers)
 
     def _get_acl(self, client: Client, request: protocol.GetAcl) -> bytes:
@@ -347,8 +378,10 @@ class Dispatcher:
         if request.scheme == "digest":
             identity = digest_identity(request.credentials)
             if identity not in client.identities:
-                if len(client.identities) >= MAX_IDENTITIES:
-                    raise AuthFailed(detail=f"more than {MAX_IDENTITIES} identities")
+                if len(client.identities) >= MAX_IDENTITIES or len(identity.id.encode()) > MAX_IDENTITY_BYTES:
+                    raise AuthFailed(
+                        detail=f"more than {MAX_IDENTITIES} identities, or a name of over {MAX_IDENTITY_BYTES} bytes"
+                    )
                 client.identities.append(identity)
         elif request.scheme != "ip":  # which every connection has already
             raise AuthFailed(detail=f"scheme {request.scheme!r}")
@@ -419,6 +452,11 @@ class Dispatcher:
         return b""
 
 
+def _send_answer(client: Client, frame: bytes) -> None:
+    client.waiting_bytes -= len(frame)
+    client.answer(frame)
+
+
 def _are_equal(password: bytes, given: bytes) -> bool:
     """Compare in a time that tells nothing of either."""
     from hmac import compare_digest  # noqa: PLC0415 - with it comes OpenSSL, which a start has no need of
@@ -433,10 +471,20 @@ def _watcher_type(kind: int) -> WatcherType:
         raise MarshallingError(detail=f"watcher type {kind}") from None
 
 
-def _resolved(operation: Operation, client: Client) -> Operation:
-    if isinstance(operation, Create | SetAcl) and operation.acl is not OPEN_ACL:
-        return operation._replace(acl=resolve(operation.acl, client.identities))
-    return operation
+def _resolved(operations: tuple[Operation, ...], client: Client) -> tuple[Operation, ...]:
+    """Return the operations with the lists that theirs stand for; InvalidACL, or MultiFailed, when these are far larger."""
+    grown_bytes = 0
+    resolved: list[Operation] = []
+    for index, operation in enumerate(operations):
+        if isinstance(operation, Create | SetAcl) and operation.acl is not OPEN_ACL:
+            grown_bytes += bytes_of_auth(operation.acl, client.identities)
+            if grown_bytes > MAX_AUTH_BYTES:
+                error = InvalidACL(operation.path, f"what auth stands for takes more than {MAX_AUTH_BYTES} bytes")
+                raise error if len(operations) == 1 else MultiFailed(index, error)
+            resolved.append(operation._replace(acl=resolve(operation.acl, client.identities)))
+        else:
+            resolved.append(operation)
+    return tuple(resolved)
 
 
 _HANDLERS: Final[dict[type, Callable[[Dispatcher, Client, Any], bytes]]] = {

@@ -4,15 +4,16 @@ A connection receives once a turn and has every whole request in it carried out,
 at the turn's end. Four letters in the place of the first size are a question of an operator (`words`), answered in plain text.
 
 What clients may hold is bounded: `MAX_CONNECTIONS` in all; of one, a request of `MAX_REQUEST_BYTES`, `MAX_UNDER_WAY` requests
-without an answer and `MAX_UNSENT_BYTES` of unread answers before it is read no further, `MAX_UNREAD_BYTES` of unread events
-before it is closed. A connection that does not say who it is within `GREETING_MS` is closed, and so is one that has not read its
-last answer after `LAST_ANSWER_MS`; one that is silent in between is its session's matter. Bytes that are no request close their
-connection with one line in the log, and harm nobody else.
+without an answer, `MAX_UNDER_WAY_BYTES` of these and of answers that wait for the disk, and `MAX_UNSENT_BYTES` of unread answers
+before it is read no further, `MAX_UNREAD_BYTES` of unread events before it is closed. A connection that does not say who it is
+within `GREETING_MS` is closed, and so is one that has not read its last answer after `LAST_ANSWER_MS`; one that is silent in
+between is its session's matter. Bytes that are no request close their connection with one line in the log, and harm nobody else.
 """
 
 from __future__ import annotations
 
 import errno
+from collections import deque
 from functools import partial
 
 from fastlog._core import FrameError, Receiver
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS: Final = 4_000
 MAX_UNDER_WAY: Final = 1_000
+MAX_UNDER_WAY_BYTES: Final = 1 << 20
 MAX_UNSENT_BYTES: Final = 256 << 10
 MAX_UNREAD_BYTES: Final = 8 << 20
 GREETING_MS: Final = 10_000
@@ -81,7 +83,8 @@ class Connection:
         self._output: list[bytes] = []
         self._output_bytes = 0  # in _output, sent ones included until all went
         self._skip = 0  # of _output, sent already
-        self._begun_ns: list[int] = []  # when each request without an answer came
+        self._begun: deque[tuple[int, int]] = deque()  # when each request without an answer came, and its size
+        self._begun_bytes = 0
         self._events = READABLE
         self._is_held = False
         self._is_finishing = False
@@ -99,7 +102,7 @@ class Connection:
     @property
     def under_way(self) -> int:
         """How many requests have no answer yet."""
-        return len(self._begun_ns)
+        return len(self._begun)
 
     def _not_greeted(self) -> None:
         if not self._has_greeted:
@@ -164,7 +167,9 @@ class Connection:
                 return
             self.received += 1
             server.statistics.received += 1
-            self._begun_ns.append(now_ns)
+            size_bytes = len(frame)
+            self._begun.append((now_ns, size_bytes))
+            self._begun_bytes += size_bytes
             if self._has_greeted:
                 server.dispatcher.handle(self.client, bytes(frame))
             else:
@@ -178,7 +183,8 @@ class Connection:
     def _answer(self, frame: bytes) -> None:
         if self.closed:
             return
-        begun_ns = self._begun_ns.pop(0)
+        begun_ns, size_bytes = self._begun.popleft()
+        self._begun_bytes -= size_bytes
         self.sent += 1
         self._server.statistics.answer((self._server.environment.reactor.now_ns - begun_ns) // _NS_PER_MS)
         self._push(frame)
@@ -266,7 +272,11 @@ class Connection:
 
     @property
     def _has_too_much(self) -> bool:
-        return len(self._begun_ns) >= MAX_UNDER_WAY or self._output_bytes - self._skip > MAX_UNSENT_BYTES
+        return (
+            len(self._begun) >= MAX_UNDER_WAY
+            or self._begun_bytes + self.client.waiting_bytes > MAX_UNDER_WAY_BYTES
+            or self._output_bytes - self._skip > MAX_UNSENT_BYTES
+        )
 
     def _hold_if_due(self) -> None:
         if not self._is_held and self._has_too_much:

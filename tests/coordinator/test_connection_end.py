@@ -1,4 +1,4 @@
-"""How a connection to the coordinator ends: its client may go on sending and never read, and we may be mistaken."""
+"""What a connection to the coordinator may hold, and how it ends: its client may send on and never read, we may be mistaken."""
 
 import struct
 
@@ -7,9 +7,10 @@ from memory_machine import NoNetwork
 
 from fastlog.coordinator import requests
 from fastlog.coordinator.protocol import Op
-from fastlog.coordinator.server import LAST_ANSWER_MS, Connection, CoordinatorServer
+from fastlog.coordinator.server import LAST_ANSWER_MS, MAX_UNDER_WAY_BYTES, Connection, CoordinatorServer
 from fastlog.coordinator.service import Coordinator
-from fastlog.env import READABLE
+from fastlog.coordinator.tree import Create, SetData
+from fastlog.env import READABLE, WRITABLE
 
 CLOSE = struct.pack(">iii", 8, 1, Op.CLOSE_SESSION)
 UNKNOWN_SESSION = requests.encode_connect(0, 10_000, 7, bytes(16))
@@ -61,6 +62,13 @@ class Served:
             self.pipe.ready(READABLE)
             self.machine.settle()
 
+    def run_on(self):
+        """Let the pipe be ready for whatever it is watched for, until nothing moves."""
+        self.machine.settle()
+        while wanted := self.pipe.events & (WRITABLE | (READABLE if self.pipe.outgoing else 0)):
+            self.pipe.ready(wanted)
+            self.machine.settle()
+
 
 def framed(data):
     return struct.pack(">i", len(data)) + data
@@ -104,3 +112,36 @@ def test_a_mistake_in_a_request_that_had_to_wait_closes_its_connection(machine, 
     machine.settle()
     assert served.pipe.closed and not served.server.connections
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_answers_that_wait_for_the_disk_are_bounded(machine):
+    """A write before them makes many reads wait, and each answer may be a megabyte."""
+    served = Served(machine)
+    served.pipe.reads = True
+    create = requests.encode_request(1, requests.Write((Create("/large", b"x" * 900_000),)))
+    served.say(framed(requests.encode_connect(0, 10_000, 0, bytes(16))) + framed(create))
+    machine.flusher.held = True
+    write = requests.encode_request(2, requests.Write((SetData("/", b""),)))
+    reads = [framed(requests.encode_request(3 + number, requests.Get("/large"))) for number in range(20)]
+    served.say(framed(write) + b"".join(reads))
+    assert served.connection.client.waiting_bytes < MAX_UNDER_WAY_BYTES + 1_000_000
+    assert served.connection.under_way < 5 and not served.pipe.events
+    machine.flusher.release()
+    machine.settle()
+    assert served.connection.under_way == served.connection.client.waiting_bytes == 0
+    served.run_on()
+    assert len(served.pipe.got) > 20 * 900_000
+
+
+def test_requests_that_wait_for_the_disk_are_bounded(machine):
+    served = Served(machine)
+    served.pipe.reads = True
+    served.say(framed(requests.encode_connect(0, 10_000, 0, bytes(16))))
+    machine.flusher.held = True
+    write = framed(requests.encode_request(1, requests.Write((SetData("/", b"x" * 400_000),))))
+    served.pipe.outgoing = write * 20
+    served.run_on()
+    assert served.connection.under_way == 3 and served.pipe.outgoing
+    machine.flusher.release()
+    served.run_on()
+    assert served.connection.sent == 21

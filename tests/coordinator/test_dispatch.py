@@ -11,7 +11,7 @@ from memory_machine import Machine
 
 from fastlog.coordinator import requests
 from fastlog.coordinator.acl import Entry, write_acl
-from fastlog.coordinator.dispatch import Client, Dispatcher, NotServed
+from fastlog.coordinator.dispatch import MAX_ANSWERS_BYTES, MAX_IDENTITIES, MAX_IDENTITY_BYTES, Client, Dispatcher, NotServed
 from fastlog.coordinator.jute import Reader, Writer
 from fastlog.coordinator.protocol import Op
 from fastlog.coordinator.service import Coordinator
@@ -314,3 +314,43 @@ def test_transcript(script):
 
 def test_there_are_transcripts():
     assert {path.stem for path in SCRIPTS.glob("*.txt")} >= {"sessions", "watches", "multi", "lists", "requests"}
+
+
+@pytest.fixture
+def player():
+    played = Player()
+    played.play("connect a timeout=60000")
+    return played
+
+
+def test_a_name_is_short(player):
+    assert player.play(f"a auth digest {'n' * (MAX_IDENTITY_BYTES - 29)}:secret") == ["a <- -4 zxid=1"]
+    assert player.play(f"a auth digest {'n' * (MAX_IDENTITY_BYTES - 28)}:secret") == [
+        "a <- -4 zxid=1 error -115",
+        "a <- finished",
+    ]
+
+
+@pytest.mark.parametrize("request_", ["create /n acl={}", "setacl /there {}", "multi create /m; create /n acl={}; delete /m 0"])
+def test_what_auth_stands_for_makes_no_request_too_large_for_the_journal(player, request_):
+    """A hundred names for each entry would: such a record is not read again, and takes the whole journal with it."""
+    player.play("a create /there")
+    for number in range(MAX_IDENTITIES):
+        player.play(f"a auth digest {number}{'n' * 900}:secret")
+    before = player.coordinator.tree.zxid
+    many = ",".join(f"auth::{bits}" for bits in range(32)) * 2
+    failed = "error 0; error -114; error -2" if request_.startswith("multi") else "error -114"
+    assert player.play(f"a {request_.format(many)}") == [f"a <- 2 zxid={before} {failed}"]
+    assert "/n" not in player.coordinator.tree
+    assert " error " not in player.play(f"a {request_.format('auth::31,auth::1')}")[0]
+    state = dict(player.coordinator.tree.nodes)
+    player.play("restart")
+    assert dict(player.coordinator.tree.nodes) == state
+
+
+def test_many_questions_are_answered_up_to_a_bound(player):
+    player.play(f"a create /large data={'x' * 1_000_000}")
+    enough = MAX_ANSWERS_BYTES // 1_000_100
+    assert player.play("a ask " + "; ".join(["get /large"] * enough))[0].count("b'xxx") == enough
+    assert player.play("a ask " + "; ".join(["get /large"] * (enough + 1))) == ["a <- 3 zxid=2 error -5"]
+    assert player.play("a ask get /") == ["a <- 4 zxid=2 b'' [c0 m0 p2 v0,0,0 0b 2n]"]
