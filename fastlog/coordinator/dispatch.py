@@ -394,8 +394,7 @@ class Dispatcher:
         raise ReconfigDisabled
 
     def _close_session(self, client: Client, request: protocol.CloseSession) -> bytes:
-        self.gone(client)  # it hears nothing of its own end
-        self._coordinator.carry_out(NO_SESSION, CloseSession(client.session_id))
+        self._coordinator.carry_out(NO_SESSION, CloseSession(client.session_id))  # of which its own watches hear
         self._deadlines.end(client.session_id)
         return b""
 

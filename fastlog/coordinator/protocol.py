@@ -126,7 +126,7 @@ class GetChildren(NamedTuple):
 
 
 class MultiRead(NamedTuple):
-    """Several questions at once, each answered or refused for itself."""
+    """Several questions at once, each answered or refused for itself. They leave no watches, whatever they ask for."""
 
     questions: tuple[GetData | GetChildren, ...]
 
@@ -333,9 +333,9 @@ def _multi_read(fields: Reader) -> Request:
     questions: list[GetData | GetChildren] = []
     while not (head := (fields.integer(), fields.boolean(), fields.integer()))[1]:
         if head[0] == Op.GET_DATA:
-            questions.append(_get_data(fields))
+            questions.append(_get_data(fields)._replace(watch=False))
         elif head[0] == Op.GET_CHILDREN:
-            questions.append(_get_children(fields))
+            questions.append(_get_children(fields)._replace(watch=False))
         else:
             raise JuteError(f"an operation of type {head[0]} in a multi of questions")
     return MultiRead(tuple(questions))

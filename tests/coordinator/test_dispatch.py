@@ -208,9 +208,9 @@ class Player:
         if what == "set":
             return Op.SET_DATA, self.path(arguments[0], arguments[1].encode(), int(arguments[2]))
         if what == "get":
-            return Op.GET_DATA, self.path(arguments[0], False)
+            return Op.GET_DATA, self.path(arguments[0], "watch" in arguments)
         if what == "ls":
-            return Op.GET_CHILDREN, self.path(arguments[0], False)
+            return Op.GET_CHILDREN, self.path(arguments[0], "watch" in arguments)
         return {"delete": Op.DELETE, "check": Op.CHECK}[what], self.path(arguments[0], int(arguments[1]))
 
     def do_create(self, caller, *arguments):
