@@ -75,26 +75,29 @@ class Reader:
     def remaining(self) -> int:
         return len(self._data) - self.position
 
-    def _take(self, count: int) -> bytes:
-        if count > self.remaining:
-            raise JuteError(f"{count} bytes are wanted at {self.position}, {self.remaining} are left")
-        start, self.position = self.position, self.position + count
-        return self._data[start : self.position]
+    def _pass(self, count: int) -> int:
+        """Go on behind so many bytes, and return where they begin."""
+        start = self.position
+        end = start + count
+        if end > len(self._data):
+            raise JuteError(f"{count} bytes are wanted at {start}, {self.remaining} are left")
+        self.position = end
+        return start
 
     def boolean(self) -> bool:
-        return self._take(1) != b"\0"
+        return self._data[self._pass(1)] != 0
 
     def integer(self) -> int:
-        value: int = _INT.unpack(self._take(4))[0]
+        value: int = _INT.unpack_from(self._data, self._pass(4))[0]
         return value
 
     def long(self) -> int:
-        value: int = _LONG.unpack(self._take(8))[0]
+        value: int = _LONG.unpack_from(self._data, self._pass(8))[0]
         return value
 
     def longs(self, count: int) -> tuple[int, ...]:
         """Take several."""
-        return struct.unpack(f">{count}q", self._take(8 * count))
+        return struct.unpack_from(f">{count}q", self._data, self._pass(8 * count))
 
     def buffer(self) -> bytes | None:
         size = self.integer()
@@ -102,7 +105,8 @@ class Reader:
             return None
         if size < 0:
             raise JuteError(f"a buffer of {size} bytes")
-        return self._take(size)
+        start = self._pass(size)
+        return self._data[start : self.position]
 
     def string(self, *, or_none: bool = False) -> str:
         """Read a string. `or_none`: an absent one is empty, which is how some clients say so."""
