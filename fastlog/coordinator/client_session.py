@@ -8,8 +8,8 @@ and what ZooKeeper 3.8 and 3.9 do. The rules:
   only the server's word (a timeout of 0) ends it. Then everything that was asked fails, every watch is forgotten, and a new
   session begins with nothing of the old one.
 * **Writes that were under way when the connection went fail** with ConnectionLoss: nobody knows whether they were carried
-  out. Reads are asked again, in their order. What was not sent waits for the next connection, for a session's timeout at
-  most.
+  out. Reads are asked again, in their order, for a session's timeout at most: one may be what costs the connection each time.
+  What was not sent waits for the next connection, as long.
 * **Watches are neither lost nor early.** One is kept from the answer that left it until its event. On a new connection all of
   them are left again as of the last zxid that an answer has shown; the server then tells at once what was missed. Events and
   pings don't move that zxid: others of the same transaction may still be on their way.
@@ -52,7 +52,7 @@ class Phase(Enum):
 class Call:
     """One request and who waits for it: `settle(answer, error)` is called once. `watch` is left when the answer comes."""
 
-    __slots__ = ("deadline_ns", "request", "settle", "watch")
+    __slots__ = ("deadline_ns", "request", "settle", "was_lost", "watch")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Call:
         self.settle = settle
         self.watch = watch
         self.deadline_ns = 0
+        self.was_lost = False
 
 
 class Send(NamedTuple):
@@ -158,7 +159,8 @@ class ClientSession:
             elif isinstance(call.request, Write):
                 self._fail(call, ConnectionLoss(detail="the connection was lost before the answer came"))
             else:
-                call.deadline_ns = now_ns + self.timeout_ms * _NS_PER_MS
+                if not call.was_lost:
+                    call.was_lost, call.deadline_ns = True, now_ns + self.timeout_ms * _NS_PER_MS
                 self._waiting.append(call)
 
     def receive(self, frame: bytes, now_ns: int) -> None:
@@ -177,7 +179,10 @@ class ClientSession:
     def _greeted(self, frame: bytes, now_ns: int) -> None:
         answer = requests.decode_connect_answer(frame)
         if answer.timeout_ms <= 0:
-            self._expired()
+            if self.session_id:
+                self._expired()
+            else:
+                self._drop("the server gives no session")
             return
         self.phase = Phase.ATTACHED
         self.session_id, self._password, self.timeout_ms = answer.session_id, answer.password, answer.timeout_ms

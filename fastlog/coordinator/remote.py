@@ -34,6 +34,8 @@ MAX_ANSWER_BYTES: Final = 64 << 20
 LEAST_PAUSE_MS: Final = 50
 MOST_PAUSE_MS: Final = 1_000
 """How long it is waited after a round through all servers, doubled each time."""
+LEAST_LIFE_MS: Final = 200
+"""A connection that lasts no longer counts as none: a server may take them all, and close them again."""
 
 _FRAME_SIZE_BYTES: Final = 4
 _NS_PER_MS: Final = 1_000_000
@@ -55,6 +57,7 @@ class RemoteClient:
         self._opening: list[Pending[None]] = []
         self._attempts = 0
         self._failed_rounds = 0
+        self._attached_ns = 0
         self._last_reason = ""
         self._transport: Transport | None = None
         self._receiver = Receiver(MAX_ANSWER_BYTES)
@@ -211,7 +214,7 @@ class RemoteClient:
 
     def _changed(self, state: SessionState) -> None:
         if state is SessionState.CONNECTED:
-            self._attempts = self._failed_rounds = 0
+            self._attached_ns = self._now_ns()
             logger.info("session %#x is attached to the coordinator at %s", self.session_id, self._address)
             opening, self._opening = self._opening, []
             for outcome in opening:
@@ -251,6 +254,8 @@ class RemoteClient:
         self._unsent.clear()
         self._unsent_skip = 0
         was_attached = self._session.phase is Phase.ATTACHED
+        if was_attached and self._now_ns() - self._attached_ns > LEAST_LIFE_MS * _NS_PER_MS:
+            self._attempts = self._failed_rounds = 0
         self._session.lost(self._now_ns())
         if self._session.phase is Phase.CLOSED:
             return
@@ -263,7 +268,7 @@ class RemoteClient:
             pause_ms = min(LEAST_PAUSE_MS << self._failed_rounds, MOST_PAUSE_MS)
             pause_ms = pause_ms // 2 + self._random.below(pause_ms // 2 + 1)
             if self._attempts == len(self._servers) and self._failed_rounds == 0:
-                logger.warning("no coordinator takes a connection, the last was %s; trying on", self._last_reason)
+                logger.warning("no coordinator takes and keeps a connection, the last was %s; trying on", self._last_reason)
             self._attempts = 0
             self._failed_rounds = min(self._failed_rounds + 1, 10)
         self._reactor.call_later(pause_ms, self._connect)
