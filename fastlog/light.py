@@ -7,8 +7,8 @@ stand in for them:
 
 * `Protocol` and `Generic` are empty bases; a generic class can be subscripted, also with what `TypeVar` returns.
 * `NamedTuple` makes tuples with names as `typing.NamedTuple` does: positional, keyword and default arguments, `_fields`,
-  `_replace`, `_asdict`, patterns by position. Only its constructor is compiled later, when the first one is made. Its fields
-  are read where `from __future__ import annotations` puts them.
+  `_replace`, `_asdict`, patterns by position; of up to eleven fields. They are read where `from __future__ import annotations`
+  puts them.
 * `IntEnum` makes numbers with names as `enum.IntEnum` does, of plain members: `name`, `value`, by number, by name, `__members__`.
   (`selectors` loads `enum` in any case; this is about what each class costs.)
 
@@ -50,6 +50,31 @@ else:
         def __class_getitem__(cls, parameters: object) -> type:
             return cls
 
+    _TEMPLATES = (
+        lambda cls: _new(cls, ()),
+        lambda cls, a: _new(cls, (a,)),
+        lambda cls, a, b: _new(cls, (a, b)),
+        lambda cls, a, b, c: _new(cls, (a, b, c)),
+        lambda cls, a, b, c, d: _new(cls, (a, b, c, d)),
+        lambda cls, a, b, c, d, e: _new(cls, (a, b, c, d, e)),
+        lambda cls, a, b, c, d, e, f: _new(cls, (a, b, c, d, e, f)),
+        lambda cls, a, b, c, d, e, f, g: _new(cls, (a, b, c, d, e, f, g)),
+        lambda cls, a, b, c, d, e, f, g, h: _new(cls, (a, b, c, d, e, f, g, h)),
+        lambda cls, a, b, c, d, e, f, g, h, i: _new(cls, (a, b, c, d, e, f, g, h, i)),
+        lambda cls, a, b, c, d, e, f, g, h, i, j: _new(cls, (a, b, c, d, e, f, g, h, i, j)),
+        lambda cls, a, b, c, d, e, f, g, h, i, j, k: _new(cls, (a, b, c, d, e, f, g, h, i, j, k)),
+    )
+    """Constructors of tuples, by their number of fields."""
+    _new = tuple.__new__
+    _FunctionType = type(TypeVar)
+
+    def _constructor(qualified_name: str, fields: tuple[str, ...], defaults: tuple[Any, ...]) -> Callable[..., Any]:
+        """Return a template whose parameters have the names of the fields: that costs a hundredth of compiling one."""
+        code = _TEMPLATES[len(fields)].__code__.replace(
+            co_name="__new__", co_qualname=f"{qualified_name}.__new__", co_varnames=("cls", *fields)
+        )
+        return _FunctionType(code, globals(), "__new__", defaults)
+
     class _NamedTupleType(type):
         def __new__(metaclass, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
             if not bases:
@@ -60,24 +85,9 @@ else:
             defaults = tuple(namespace.pop(field) for field in fields if field in namespace)
             for index, field in enumerate(fields):
                 namespace[field] = _tuplegetter(index, None)
-            namespace |= {"__slots__": (), "__match_args__": fields, "_fields": fields}
-            made = super().__new__(metaclass, name, bases, namespace)
-            made.__new__ = _first_new(made, fields, defaults)
-            return made
-
-    def _first_new(made: type, fields: tuple[str, ...], defaults: tuple[Any, ...]) -> Callable[..., Any]:
-        """Return a constructor that makes way for the real one, compiled for the fields of the class that was made."""
-
-        def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
-            names = "".join(f", {field}" for field in fields)
-            values = "".join(f"{field}, " for field in fields)
-            source = f"lambda cls{names}: new(cls, ({values}))"
-            new = eval(source, {"new": tuple.__new__, "__name__": made.__module__})
-            new.__name__, new.__qualname__, new.__defaults__ = "__new__", f"{made.__qualname__}.__new__", defaults
-            made.__new__ = new
-            return new(cls, *args, **kwargs)
-
-        return __new__
+            new = _constructor(namespace["__qualname__"], fields, defaults)
+            namespace |= {"__slots__": (), "__match_args__": fields, "_fields": fields, "__new__": new}
+            return super().__new__(metaclass, name, bases, namespace)
 
     class NamedTuple(metaclass=_NamedTupleType):
         """A tuple whose places have names."""
