@@ -264,7 +264,7 @@ class Node:
             DescribeTopicPartitionsHandler(view, config.integer("max.request.partition.size.limit")),
             DescribeLogDirsHandler(reactor, self.logs, os.path.abspath),
             DescribeProducersHandler(partitions, view),
-            DescribeConfigsHandler(self.options, view),
+            DescribeConfigsHandler(reactor, self.options, view),
             AlterConfigsHandler(reactor, changes),
             IncrementalAlterConfigsHandler(reactor, changes),
             ListConfigResourcesHandler(view),

@@ -123,6 +123,11 @@ class Connection:
         """Tell whether answers wait for the client to read them."""
         return bool(self._output)
 
+    @property
+    def unsent_memory_bytes(self) -> int:
+        """How much memory those answers take; regions of files take none."""
+        return self._unsent_memory_bytes
+
     def on_ready(self, events: int) -> None:
         """Receive what has come and send what waits."""
         if self.closed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from fastlog.api import authorized_operations
+from fastlog.api.answer_room import AnswerRoom
 from fastlog.api.context import OPERATION_DESCRIBE, RESOURCE_GROUP, RequestContext
 from fastlog.api.registry import Api
 from fastlog.errors import GroupAuthorizationFailed, GroupIdNotFound, KafkaError
@@ -39,25 +40,28 @@ class DescribeGroupsHandler:
 
     def handle(self, context: RequestContext, request: DescribeGroupsRequest) -> DescribeGroupsResponse:
         """Describe each group that is asked for."""
-        groups = [self._describe(context, group_id) for group_id in request.groups]
+        room = AnswerRoom()
+        groups = [self._describe(context, group_id, room) for group_id in request.groups]
         if request.include_authorized_operations:
             for group in groups:
                 if not group.error_code:
                     group.authorized_operations = authorized_operations.on_group(context, group.group_id)
         return DescribeGroupsResponse(throttle_time_ms=context.throttle("request", 1), groups=groups)
 
-    def _describe(self, context: RequestContext, group_id: str) -> Described:
+    def _describe(self, context: RequestContext, group_id: str, room: AnswerRoom) -> Described:
         try:
             if not context.authorize(OPERATION_DESCRIBE, RESOURCE_GROUP, group_id):
                 raise GroupAuthorizationFailed
+            room.check()
             classic = self._groups.find(group_id).classic
+            is_stable = classic.state is State.STABLE
+            room.take(sum(_size_of(classic, member, is_stable) for member in classic.members.values()), len(classic.members))
         except GroupIdNotFound as error:
             if context.api_version < _FIRST_VERSION_THAT_KNOWS_MISSING_GROUPS:
                 return Described(group_id=group_id, group_state=State.DEAD.value, error_message=None)
             return Described(group_id=group_id, group_state=State.DEAD.value, error_code=error.code, error_message=error.message)
         except KafkaError as error:
             return _failed(group_id, error)
-        is_stable = classic.state is State.STABLE
         return Described(
             error_message=None,
             group_id=group_id,
@@ -70,6 +74,10 @@ class DescribeGroupsHandler:
     def refuse(self, context: RequestContext, request: Any, error: KafkaError) -> DescribeGroupsResponse:
         """Return the answer that tells of an error of the whole request, in each of its groups."""
         return DescribeGroupsResponse(groups=[_failed(group_id, error) for group_id in request.groups])
+
+
+def _size_of(classic: ClassicGroup, member: Member, is_stable: bool) -> int:
+    return len(member.assignment) + (len(member.metadata_for(classic.protocol_name)) if is_stable else 0)
 
 
 def _describe_member(classic: ClassicGroup, member: Member, is_stable: bool) -> DescribeGroupsResponse.DescribedGroupMember:

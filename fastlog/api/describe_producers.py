@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from fastlog.api.answer_room import AnswerRoom
 from fastlog.api.context import OPERATION_READ, RESOURCE_TOPIC, RequestContext
 from fastlog.api.hosted import why_not_hosted
 from fastlog.api.registry import Api
@@ -39,6 +40,7 @@ class DescribeProducersHandler:
 
     def handle(self, context: RequestContext, request: DescribeProducersRequest) -> DescribeProducersResponse:
         """Answer for every partition by itself."""
+        room = AnswerRoom()
         topics = []
         for topic in request.topics:
             refusal = _why_refused(context, topic.name)
@@ -47,17 +49,19 @@ class DescribeProducersHandler:
                 try:
                     if refusal is not None:
                         raise refusal
-                    partitions.append(self._look(topic.name, index))
+                    partitions.append(self._look(topic.name, index, room))
                 except KafkaError as error:
                     partitions.append(_failed(index, error))
             topics.append(TopicResponse(name=topic.name, partitions=partitions))
         return DescribeProducersResponse(throttle_time_ms=context.throttle("request", 1), topics=topics)
 
-    def _look(self, topic: str, index: int) -> PartitionResponse:
+    def _look(self, topic: str, index: int, room: AnswerRoom) -> PartitionResponse:
+        room.check()
         partition = self._partitions.get(topic, index)
         if partition is None:
             raise error_for_code(why_not_hosted(self._view, topic, index))
         producers = partition.active_producers()
+        room.take(0, len(producers))
         return PartitionResponse(
             partition_index=index, active_producers=[_state(producer_id, entry) for producer_id, entry in producers]
         )

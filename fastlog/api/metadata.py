@@ -26,6 +26,7 @@ from fastlog.api.context import (
     RESOURCE_TOPIC,
     RequestContext,
 )
+from fastlog.api.encoded import EncodedAnswer
 from fastlog.api.leadership import leader_seen
 from fastlog.api.registry import Api
 from fastlog.api.waiting import within
@@ -65,22 +66,6 @@ _FIRST_VERSION_WITH_IDS: Final = 12
 
 ResponseTopic = MetadataResponse.MetadataResponseTopic
 ResponsePartition = MetadataResponse.MetadataResponsePartition
-
-
-class EncodedAnswer:
-    """An answer that was encoded before; the registry sends it as it would a message."""
-
-    API_KEY = KEY
-    __slots__ = ("_parts", "size_bytes")
-
-    def __init__(self, parts: list[Any]) -> None:
-        encoded = b"".join(parts)
-        self._parts = [encoded]
-        self.size_bytes = len(encoded)
-
-    def encode_parts(self, version: int) -> list[Any]:
-        """Return the encoding in the one version that it was made for."""
-        return self._parts
 
 
 class MetadataHandler:
@@ -240,7 +225,7 @@ class MetadataHandler:
         return found
 
     def _keep(self, key: tuple[Any, ...], response: MetadataResponse, version: int) -> EncodedAnswer:
-        answer = EncodedAnswer(response.encode_parts(version))
+        answer = EncodedAnswer(KEY, [response.encode(version)])
         self._answers[key] = answer
         self._answers_bytes += answer.size_bytes
         while len(self._answers) > CACHED_ANSWERS or self._answers_bytes > CACHED_BYTES:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from fastlog.api.answer_room import AnswerRoom
 from fastlog.api.context import OPERATION_DESCRIBE, RESOURCE_GROUP, RESOURCE_TOPIC, RequestContext
 from fastlog.api.registry import Api
 from fastlog.errors import NONE, GroupAuthorizationFailed, KafkaError, TopicAuthorizationFailed, UnknownTopicId
@@ -48,20 +49,23 @@ class OffsetFetchHandler:
 
     def handle(self, context: RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse:
         """Answer for each group."""
-        return _response(context, [self._fetch(context, group) for group in _groups(context, request)])
+        room = AnswerRoom()
+        return _response(context, [self._fetch(context, group, room) for group in _groups(context, request)])
 
-    def _fetch(self, context: RequestContext, group: OffsetFetchRequest.OffsetFetchRequestGroup) -> Group:
+    def _fetch(self, context: RequestContext, group: OffsetFetchRequest.OffsetFetchRequestGroup, room: AnswerRoom) -> Group:
         answer = Group(group_id=group.group_id)
         try:
             if not context.authorize(OPERATION_DESCRIBE, RESOURCE_GROUP, group.group_id):
                 raise GroupAuthorizationFailed
             offsets = self._groups.offsets_of(group.group_id)
+            if group.topics is None:
+                committed = [one for of_topic in offsets.by_topic.values() for one in of_topic.values()]
+                room.take(sum(len(one.metadata) for one in committed), len(committed))
+                answer.topics = self._all(context, offsets)
+            else:
+                answer.topics = [self._some(context, offsets, topic, room) for topic in group.topics]
         except KafkaError as error:
             return _failed(group, error)
-        if group.topics is None:
-            answer.topics = self._all(context, offsets)
-        else:
-            answer.topics = [self._some(context, offsets, topic) for topic in group.topics]
         return answer
 
     def _all(self, context: RequestContext, offsets: Offsets) -> list[Topic]:
@@ -80,7 +84,9 @@ class OffsetFetchHandler:
             )
         return answers
 
-    def _some(self, context: RequestContext, offsets: Offsets, topic: OffsetFetchRequest.OffsetFetchRequestTopics) -> Topic:
+    def _some(
+        self, context: RequestContext, offsets: Offsets, topic: OffsetFetchRequest.OffsetFetchRequestTopics, room: AnswerRoom
+    ) -> Topic:
         by_id = context.api_version >= TOPIC_IDS_SINCE
         name = self._view.image.topic_names.get(topic.topic_id) if by_id else topic.name
         error = NONE
@@ -91,6 +97,8 @@ class OffsetFetchHandler:
         answer = Topic(name=topic.name, topic_id=topic.topic_id)
         for index in topic.partition_indexes:
             found = offsets.get(name, index) if name is not None and not error else None
+            if found is not None:
+                room.take(len(found.metadata))
             answer.partitions.append(_partition(index, found or NOTHING_COMMITTED, error))
         return answer
 

@@ -9,7 +9,8 @@ Limits, all on by default (`Limits`), with Kafka's names in the options table: `
 * Requests that have not wholly arrived hold memory, and so do answers that the client doesn't read. Over
   `queued.max.request.bytes`, connections that hold more than `FAIR_SHARE_BYTES` are read no further; the one that was stopped
   first goes on alone, so that something always gets done, and is closed when it takes longer than `RESCUE_MS`; clients that read
-  nothing of their answers for as long are closed too. Small requests of others do not wait for that.
+  nothing of their answers for as long are closed too. Small requests of others do not wait for that; where their answers take
+  all to `MOST_OVERDRAWN` times that limit, clients that hold more than their share are closed at once, the most silent first.
 
 `flush` is a turn-end hook, registered after those that make answers. `serve_line` comes after the turn, when its answers have
 been sent: for a time that is bounded (`_end_of_spare_time`), newcomers are received from, and requests answered that are
@@ -52,6 +53,7 @@ MIN_BACKOFF_MS = 50
 MAX_BACKOFF_MS = 2_000
 FAIR_SHARE_BYTES = 128 * 1024
 RESCUE_MS = 30_000
+MOST_OVERDRAWN = 2
 MAX_SWEEP_MS = 10_000
 CLOSINGS_LOGGED_PER_SWEEP = 20
 """Connections closed for a reason that have a line in the log each; of the others that sweep tells how many there were."""
@@ -308,6 +310,17 @@ class Server:
         elif self.held_bytes > self._max_held_bytes and needed_bytes > FAIR_SHARE_BYTES:
             self._stopped[connection] = None
             connection.hold()
+        if grown_bytes > 0 and self.held_bytes > MOST_OVERDRAWN * self._max_held_bytes:
+            self._close_slow_readers()
+
+    def _close_slow_readers(self) -> None:
+        """Close clients that don't read their large answers until there is memory again; the one heard of last stays."""
+        slow = [one for one in self._connections if one.unsent_memory_bytes > FAIR_SHARE_BYTES]
+        slow.sort(key=lambda one: one.last_active_ns)
+        for connection in slow[:-1]:
+            if not self.is_short_of_memory:
+                return
+            connection.close(f"it does not read its answers, and queued.max.request.bytes={self._max_held_bytes} is exhausted")
 
     @property
     def is_short_of_memory(self) -> bool:
