@@ -251,7 +251,7 @@ class Node:
                 self._topic_metrics,
                 config.integer("fetch.max.bytes"),
             ),
-            ListOffsetsHandler(partitions, view),
+            ListOffsetsHandler(reactor, partitions, view),
             MetadataHandler(reactor, view, planner, driver, auto_create=config.boolean("auto.create.topics.enable")),
             ApiVersionsHandler(registry),
             CreateTopicsHandler(reactor, self.options, view, planner, driver),

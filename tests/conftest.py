@@ -198,6 +198,21 @@ class SimulatedBroker:
 
 
 @pytest.fixture
+def found():
+    """`found(search, *arguments)` takes all steps of a search and returns what it finds."""
+
+    def run(search, *arguments, **named):
+        steps = search(*arguments, **named)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value
+
+    return run
+
+
+@pytest.fixture
 def new_broker():
     """`new_broker(options, seed=1, drive=None)` is a `SimulatedBroker` that is not started."""
     return SimulatedBroker

@@ -16,7 +16,15 @@ from fastlog import codecs
 from fastlog.api.context import OPERATION_DESCRIBE, RESOURCE_TOPIC, RequestContext
 from fastlog.api.hosted import why_not_hosted
 from fastlog.api.registry import Api
-from fastlog.errors import CorruptMessage, CorruptRecord, InvalidRequest, KafkaError, TopicAuthorizationFailed, UnsupportedVersion
+from fastlog.errors import (
+    CorruptMessage,
+    CorruptRecord,
+    InvalidRequest,
+    KafkaError,
+    RequestTimedOut,
+    TopicAuthorizationFailed,
+    UnsupportedVersion,
+)
 from fastlog.replication.partition import (
     EARLIEST_LOCAL_TIMESTAMP,
     EARLIEST_PENDING_UPLOAD_TIMESTAMP,
@@ -30,8 +38,10 @@ from fastlog.wire.messages.list_offsets import ListOffsetsRequest, ListOffsetsRe
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from fastlog.env.reactor import Flow, Pending, Reactor
     from fastlog.metadata.view import ClusterView
     from fastlog.replication.partition_set import PartitionSet
+    from fastlog.storage.log import Search
 
 SINCE_VERSION: Final = {
     LATEST_TIMESTAMP: 1,
@@ -42,6 +52,9 @@ SINCE_VERSION: Final = {
     EARLIEST_PENDING_UPLOAD_TIMESTAMP: 11,
 }
 """From which version on a negative timestamp has its meaning."""
+
+SEARCHES_PER_TURN: Final = 20
+"""Partitions that are looked at for a time in one turn: each costs some reads of files."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +73,8 @@ def _decompress(codec: int, payload: Buffer) -> Buffer:
 class ListOffsetsHandler:
     """Finds offsets."""
 
-    def __init__(self, partitions: PartitionSet, view: ClusterView) -> None:
+    def __init__(self, reactor: Reactor, partitions: PartitionSet, view: ClusterView) -> None:
+        self._reactor = reactor
         self._partitions = partitions
         self._view = view
 
@@ -68,10 +82,14 @@ class ListOffsetsHandler:
         """Return the API for the registry."""
         return Api(2, "ListOffsets", 1, 11, self.handle, self.refuse)
 
-    def handle(self, context: RequestContext, request: ListOffsetsRequest) -> ListOffsetsResponse:
+    def handle(self, context: RequestContext, request: ListOffsetsRequest) -> Pending[ListOffsetsResponse]:
         """Answer for every partition by itself."""
+        return self._reactor.spawn(self._look_all(context, request))
+
+    def _look_all(self, context: RequestContext, request: ListOffsetsRequest) -> Flow[ListOffsetsResponse]:
         times_asked = Counter((topic.name, one.partition_index) for topic in request.topics for one in topic.partitions)
         topics = []
+        searched_count = 0
         for topic in request.topics:
             is_allowed = context.authorize(OPERATION_DESCRIBE, RESOURCE_TOPIC, topic.name)
             partitions = []
@@ -81,7 +99,11 @@ class ListOffsetsHandler:
                         raise TopicAuthorizationFailed
                     if times_asked[topic.name, one.partition_index] > 1:
                         raise InvalidRequest
-                    partitions.append(self._look(context, request.isolation_level, topic.name, one))
+                    if one.timestamp >= 0 or one.timestamp == MAX_TIMESTAMP:
+                        searched_count += 1
+                        if searched_count % SEARCHES_PER_TURN == 0:
+                            yield self._next_turn()
+                    partitions.append((yield from self._look(context, request.isolation_level, topic.name, one)))
                 except KafkaError as error:
                     partitions.append(Partition(partition_index=one.partition_index, error_code=error.code))
             if partitions:  # Kafka doesn't tell of a topic of which nothing was asked
@@ -90,7 +112,7 @@ class ListOffsetsHandler:
 
     def _look(
         self, context: RequestContext, isolation_level: int, topic: str, asked: ListOffsetsRequest.ListOffsetsPartition
-    ) -> Partition:
+    ) -> Flow[Partition]:
         if asked.timestamp < 0 and context.api_version < SINCE_VERSION.get(asked.timestamp, 1 << 15):
             raise UnsupportedVersion
         partition = self._partitions.get(topic, asked.partition_index)
@@ -98,9 +120,10 @@ class ListOffsetsHandler:
             return Partition(
                 partition_index=asked.partition_index, error_code=why_not_hosted(self._view, topic, asked.partition_index)
             )
-        timestamp, offset, leader_epoch = partition.list_offset(
+        steps = partition.list_offset_steps(
             asked.timestamp, isolation_level, _decompress, current_leader_epoch=asked.current_leader_epoch
         )
+        timestamp, offset, leader_epoch = yield from self._search(context, steps)
         has_epochs = context.api_version >= 4
         return Partition(
             partition_index=asked.partition_index,
@@ -108,6 +131,23 @@ class ListOffsetsHandler:
             offset=offset,
             leader_epoch=leader_epoch if has_epochs else -1,
         )
+
+    def _search(self, context: RequestContext, steps: Search[tuple[int, int, int]]) -> Flow[tuple[int, int, int]]:
+        """Take the steps of a search, one a turn; a client that has gone wants to know no more."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                found: tuple[int, int, int] = stop.value
+                return found
+            yield self._next_turn()
+            if context.origin.closed:
+                raise RequestTimedOut
+
+    def _next_turn(self) -> Pending[None]:
+        turn: Pending[None] = self._reactor.pending()
+        turn.complete(None)
+        return turn
 
     def refuse(self, context: RequestContext, request: Any, error: KafkaError) -> ListOffsetsResponse:
         """Return the answer that tells every partition of an error."""

@@ -20,7 +20,7 @@ from fastlog.errors import (
     PolicyViolation,
     UnknownLeaderEpoch,
 )
-from fastlog.storage.log import Decompress, Log
+from fastlog.storage.log import Decompress, Log, Search
 from fastlog.storage.producer_state import ProducerEntry
 from fastlog.storage.staged import StagedAppend, refused
 
@@ -256,15 +256,15 @@ class Partition:
         self._check_leader(ANY_EPOCH)
         return self.log.active_producers()
 
-    def list_offset(
+    def list_offset_steps(
         self,
         timestamp_ms: int,
         isolation_level: int,
         decompress: Decompress,
         *,
         current_leader_epoch: int = ANY_EPOCH,
-    ) -> tuple[int, int, int]:
-        """Return (timestamp, offset, leader epoch) as ListOffsets answers: -1 for each that does not exist.
+    ) -> Search[tuple[int, int, int]]:
+        """Find (timestamp, offset, leader epoch) as ListOffsets answers: -1 for each that does not exist.
 
         `timestamp_ms` is a time, for the first record not older than it, or one of the special values -1 to -6. Raises
         KafkaError: the leadership errors, KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE.
@@ -283,7 +283,7 @@ class Partition:
             timestamp_ms = log.max_timestamp_ms()
             if timestamp_ms < 0:
                 return NO_TIMESTAMP, UNKNOWN_OFFSET, -1
-        found = log.offset_for_timestamp(timestamp_ms, self.readable_end_offset(isolation_level), decompress)
+        found = yield from log.timestamp_steps(timestamp_ms, self.readable_end_offset(isolation_level), decompress)
         if found is None:
             return NO_TIMESTAMP, UNKNOWN_OFFSET, -1
         return found[0], found[1], log.leader_epochs.epoch_of(found[1])

@@ -17,10 +17,10 @@ import errno
 import logging
 import struct
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fastlog._core import BATCH_OVERHEAD_BYTES, Batch, CorruptBatch, ProduceRun, Region, Segment, Slice, scan
 from fastlog.errors import (
@@ -61,6 +61,7 @@ ROLL_TIME_UNKNOWN = -(1 << 63)
 OFFSET_ENTRY_BYTES = 8
 TIME_ENTRY_BYTES = 12
 MAX_TIMESTAMP_POSITION = 35
+NOWHERE = -1
 _MAX_TIMESTAMP = struct.Struct(">q")
 
 RESERVATION_BYTES = 16 << 20
@@ -71,6 +72,10 @@ _TIMESTAMP_TYPE_BIT = 0x08
 _TRANSACTIONAL_BIT = 0x10
 _CONTROL_BIT = 0x20
 _UNUSUAL_BITS = _TIMESTAMP_TYPE_BIT | _TRANSACTIONAL_BIT | _CONTROL_BIT
+
+T = TypeVar("T")
+Search = Generator[None, None, T]
+"""A search that may be long: whoever makes it lets others have their turn between its steps."""
 
 Decompress = Callable[[int, "Buffer"], "Buffer"]
 """Decompresses a batch's payload: (codec, payload) -> records; bounded, and raises CorruptBatch or a KafkaError."""
@@ -614,37 +619,45 @@ class Log:
             raise self._read_failed(error) from None
         return None
 
-    def offset_for_timestamp(self, timestamp_ms: int, end_offset: int, decompress: Decompress) -> tuple[int, int] | None:
-        """Return (timestamp, offset) of the first record below `end_offset` that is not older than `timestamp_ms`.
+    def timestamp_steps(self, timestamp_ms: int, end_offset: int, decompress: Decompress) -> Search[tuple[int, int] | None]:
+        """Find (timestamp, offset) of the first record below `end_offset` that is not older than `timestamp_ms`.
 
-        Compressed batches are opened by `decompress`. Raises as `read` does.
+        Compressed batches are opened by `decompress`. Raises as `read` does. There is another step for each batch whose records
+        are all older than it says itself, as producers may write them: any number of them, while the log goes on.
         """
+        from_offset = self.log_start_offset
+        while True:
+            found, from_offset = self._look_for(timestamp_ms, max(from_offset, self.log_start_offset), end_offset, decompress)
+            if from_offset == NOWHERE:
+                return found
+            yield
+
+    def _look_for(
+        self, timestamp_ms: int, from_offset: int, end_offset: int, decompress: Decompress
+    ) -> tuple[tuple[int, int] | None, int]:
+        """Look into the first batch that says it has such a record; return what is found, and where else to look."""
         if self._refusal is not None:
             raise self._refusal
         try:
-            for index, files in enumerate(self._segments):
-                if files.max_timestamp_ms(self.config, self._next_base(index)) < timestamp_ms:
-                    continue
-                found = self._find_in(self._segment_at(index), timestamp_ms, end_offset, decompress)
-                if found is not None:
-                    return found
+            batch = self._batch_not_older(timestamp_ms, from_offset)
+            if batch is None or batch.base_offset >= end_offset:
+                return None, NOWHERE
+            payload = decompress(batch.codec, batch.payload) if batch.codec else None
+            for record in batch.records(payload):
+                if record.timestamp_ms >= timestamp_ms and record.offset >= from_offset:
+                    return (record.timestamp_ms, record.offset) if record.offset < end_offset else None, NOWHERE
+            return None, batch.last_offset + 1
         except CorruptBatch as error:
             raise self._corrupt(error) from None
         except OSError as error:
             raise self._read_failed(error) from None
-        return None
 
-    def _find_in(self, segment: Segment, timestamp_ms: int, end_offset: int, decompress: Decompress) -> tuple[int, int] | None:
-        from_offset = self.log_start_offset
-        while (region := segment.find_batch_by_timestamp(timestamp_ms, from_offset)) is not None:
-            batch = scan(region, compacted=True)[0]
-            if batch.base_offset >= end_offset:
-                return None
-            payload = decompress(batch.codec, batch.payload) if batch.codec else None
-            for record in batch.records(payload):
-                if record.timestamp_ms >= timestamp_ms and record.offset >= from_offset:
-                    return (record.timestamp_ms, record.offset) if record.offset < end_offset else None
-            from_offset = batch.last_offset + 1
+    def _batch_not_older(self, timestamp_ms: int, from_offset: int) -> Batch | None:
+        for index in range(max(0, bisect_right(self._bases, from_offset) - 1), len(self._segments)):
+            if self._segments[index].max_timestamp_ms(self.config, self._next_base(index)) >= timestamp_ms:
+                region = self._segment_at(index).find_batch_by_timestamp(timestamp_ms, from_offset)
+                if region is not None:
+                    return scan(region, compacted=True)[0]
         return None
 
     def aborted_transactions(self, offset: int, end_offset: int) -> list[tuple[int, int]]:

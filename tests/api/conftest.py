@@ -327,7 +327,7 @@ class Rig:
         for handler in (
             self.produce,
             self.fetch,
-            ListOffsetsHandler(self.partitions, self.view),
+            ListOffsetsHandler(self.reactor, self.partitions, self.view),
             ApiVersionsHandler(self.registry),
         ):
             self.registry.add(handler.api())

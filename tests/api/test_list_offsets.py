@@ -3,8 +3,9 @@
 import pytest
 
 from fastlog import codecs
-from fastlog._core import BatchBuilder
+from fastlog._core import BatchBuilder, crc32c
 from fastlog.api.context import AllowAll
+from fastlog.api.list_offsets import SEARCHES_PER_TURN
 from fastlog.errors import (
     CorruptMessage,
     FencedLeaderEpoch,
@@ -127,3 +128,76 @@ def test_an_exception_is_told_to_every_partition(client, monkeypatch, caplog):
 def test_a_topic_of_which_nothing_is_asked_is_not_told_of(client):
     topics = [ListOffsetsRequest.ListOffsetsTopic(name=name) for name in ("t", "nowhere")]
     assert client.ask(ListOffsetsRequest(replica_id=-1, topics=topics), 5).topics == []
+
+
+def lying_batch(timestamp_ms):
+    """Return a batch whose header says that a record is from `timestamp_ms`, which none is."""
+    builder = BatchBuilder()
+    builder.append(T0, None, b"old")
+    data = bytearray(builder.build())
+    data[35:43] = timestamp_ms.to_bytes(8, "big")
+    data[17:21] = crc32c(data[21:]).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_batches_that_say_they_are_newer_than_their_records_hold_up_nobody(rig, client, batch, produce_request):
+    """A gigabyte of them would stop the broker for minutes."""
+    rig.add_topic("u")
+    for _ in range(30):
+        client.ask(produce_request({"u": {0: lying_batch(T0 + 5000)}}), 9)
+    client.ask(produce_request({"u": {0: batch(b"new", timestamp_ms=T0 + 5000)}}), 9)
+    other = rig.connect()
+    other.ask(produce_request({"t": {1: batch(b"x")}}), 9)
+    asked = [
+        ListOffsetsRequest.ListOffsetsTopic(
+            name="u", partitions=[ListOffsetsRequest.ListOffsetsPartition(partition_index=0, timestamp=T0 + 1)]
+        )
+    ]
+    client.send(ListOffsetsRequest(replica_id=-1, topics=asked), 5)
+    answers = 0
+    while not (found := client.answers()):
+        other.send(produce_request({"t": {1: batch(b"x")}}), 9)
+        rig.turn()
+        answers += len(other.answers())
+    ((_, answer),) = found
+    assert (answer.topics[0].partitions[0].timestamp, answer.topics[0].partitions[0].offset) == (T0 + 5000, 30)
+    assert answers >= 30, "others are served between its steps"
+
+
+def test_a_search_ends_with_its_client(rig, client, produce_request):
+    rig.add_topic("u")
+    for _ in range(30):
+        client.ask(produce_request({"u": {0: lying_batch(T0 + 5000)}}), 9)
+    asked = [
+        ListOffsetsRequest.ListOffsetsTopic(
+            name="u", partitions=[ListOffsetsRequest.ListOffsetsPartition(partition_index=0, timestamp=T0 + 1)]
+        )
+    ]
+    client.send(ListOffsetsRequest(replica_id=-1, topics=asked), 5)
+    for _ in range(3):
+        rig.turn()
+    client.transport.ended = True
+    for _ in range(3):
+        rig.turn()
+    assert client.closed
+    assert rig.reactor.next_deadline_ns() > rig.clock.now_ns, "nothing is left to do"
+
+
+def test_many_partitions_are_searched_some_a_turn(rig, client):
+    rig.add_topic("many", 3 * SEARCHES_PER_TURN)
+    topics = [
+        ListOffsetsRequest.ListOffsetsTopic(
+            name="many",
+            partitions=[
+                ListOffsetsRequest.ListOffsetsPartition(partition_index=index, timestamp=T0)
+                for index in range(3 * SEARCHES_PER_TURN)
+            ],
+        )
+    ]
+    client.send(ListOffsetsRequest(replica_id=-1, topics=topics), 5)
+    turns = 0
+    while not (answers := client.answers()):
+        rig.turn()
+        turns += 1
+    assert turns > 3
+    assert [one.error_code for one in answers[0][1].topics[0].partitions] == [0] * 3 * SEARCHES_PER_TURN

@@ -37,25 +37,25 @@ def test_with_others_in_the_isr_the_high_watermark_waits_for_them(world, batch, 
     assert (partition.log.high_watermark, values(partition.read(0, 1000))) == (1, [(0, b"a")])
 
 
-def test_leadership_is_checked(world, batch):
+def test_leadership_is_checked(world, batch, found):
     partition = world.led()
     partition.become(2, 4, (1, 2), (2,))
     assert partition.append(batch(b"a"), 1).error == errors.NotLeaderOrFollower.code
     assert partition.read(0, 100).error == errors.NotLeaderOrFollower.code
     with pytest.raises(errors.NotLeaderOrFollower):
-        partition.list_offset(-1, READ_UNCOMMITTED, no_codec)
+        found(partition.list_offset_steps, -1, READ_UNCOMMITTED, no_codec)
     with pytest.raises(errors.FencedLeaderEpoch):
         partition.become(1, 3, (1,), (1,))
     assert not partition.is_leader
 
 
-def test_epochs_of_requests_are_checked(world, batch):
+def test_epochs_of_requests_are_checked(world, batch, found):
     partition = world.led()
     world.append(partition, batch(b"a"))
     for epoch, error in ((-1, 0), (3, 0), (2, errors.FencedLeaderEpoch.code), (4, errors.UnknownLeaderEpoch.code)):
         assert partition.read(0, 100, current_leader_epoch=epoch).error == error
     with pytest.raises(errors.FencedLeaderEpoch):
-        partition.list_offset(-1, READ_UNCOMMITTED, no_codec, current_leader_epoch=2)
+        found(partition.list_offset_steps, -1, READ_UNCOMMITTED, no_codec, current_leader_epoch=2)
     with pytest.raises(errors.UnknownLeaderEpoch):
         partition.end_offset_of_epoch(3, 4)
 
@@ -76,7 +76,7 @@ def test_offsets_out_of_range(world, batch):
     assert [partition.read(offset, 100).error for offset in (-1, 0, 1, 2)] == [1, 0, 0, 1]
 
 
-def test_read_committed_stops_at_an_open_transaction(world, batch, values):
+def test_read_committed_stops_at_an_open_transaction(world, batch, values, found):
     partition = world.led()
     world.append(partition, batch(b"a"))
     partition.append(batch(b"open", producer=(7, 0, 0), attributes=0x10), -1, transaction_verified=True)
@@ -85,8 +85,8 @@ def test_read_committed_stops_at_an_open_transaction(world, batch, values):
     assert (values(fetched), fetched.last_stable_offset, fetched.high_watermark) == ([(0, b"a")], 1, 3)
     assert fetched.aborted == []
     assert len(values(partition.read(0, 1000))) == 3
-    assert partition.list_offset(-1, READ_COMMITTED, no_codec) == (-1, 1, 3)
-    assert partition.list_offset(-1, READ_UNCOMMITTED, no_codec) == (-1, 3, 3)
+    assert found(partition.list_offset_steps, -1, READ_COMMITTED, no_codec) == (-1, 1, 3)
+    assert found(partition.list_offset_steps, -1, READ_UNCOMMITTED, no_codec) == (-1, 3, 3)
 
 
 def test_watchers_learn_of_an_append_in_the_same_turn(world, batch):
@@ -140,49 +140,53 @@ def test_watchers_learn_that_the_log_failed(world, batch):
     assert partition.append(batch(b"a"), 1).error == errors.KafkaStorageError.code
 
 
-def test_special_timestamps(world, batch):
+def test_special_timestamps(world, batch, found):
     partition = world.led()
-    assert partition.list_offset(-3, READ_UNCOMMITTED, no_codec) == NOTHING
-    assert partition.list_offset(NOW, READ_UNCOMMITTED, no_codec) == NOTHING
+    assert found(partition.list_offset_steps, -3, READ_UNCOMMITTED, no_codec) == NOTHING
+    assert found(partition.list_offset_steps, NOW, READ_UNCOMMITTED, no_codec) == NOTHING
     world.append(partition, batch(b"a", timestamp_ms=NOW + 5), batch(b"b", b"c", timestamp_ms=[NOW + 1, NOW + 9]), batch(b"d"))
     partition.log.increment_log_start_offset(1)
-    assert partition.list_offset(-1, READ_UNCOMMITTED, no_codec) == (-1, 4, 3)
-    assert partition.list_offset(-2, READ_UNCOMMITTED, no_codec) == (-1, 1, 3)
-    assert partition.list_offset(-3, READ_UNCOMMITTED, no_codec) == (NOW + 9, 2, 3)
-    assert partition.list_offset(-4, READ_UNCOMMITTED, no_codec) == (-1, 1, 3)
-    assert partition.list_offset(-5, READ_UNCOMMITTED, no_codec) == NOTHING
-    assert partition.list_offset(-6, READ_UNCOMMITTED, no_codec) == NOTHING
+    assert found(partition.list_offset_steps, -1, READ_UNCOMMITTED, no_codec) == (-1, 4, 3)
+    assert found(partition.list_offset_steps, -2, READ_UNCOMMITTED, no_codec) == (-1, 1, 3)
+    assert found(partition.list_offset_steps, -3, READ_UNCOMMITTED, no_codec) == (NOW + 9, 2, 3)
+    assert found(partition.list_offset_steps, -4, READ_UNCOMMITTED, no_codec) == (-1, 1, 3)
+    assert found(partition.list_offset_steps, -5, READ_UNCOMMITTED, no_codec) == NOTHING
+    assert found(partition.list_offset_steps, -6, READ_UNCOMMITTED, no_codec) == NOTHING
 
 
-def test_offsets_for_times(world, batch):
+def test_offsets_for_times(world, batch, found):
     partition = world.led(segment_bytes=300)
     for number in range(10):
         world.append(partition, batch(b"x", b"y", timestamp_ms=[NOW + 10 * number, NOW + 10 * number + 5]))
     for number in range(10):
-        assert partition.list_offset(NOW + 10 * number - 1, READ_UNCOMMITTED, no_codec) == (NOW + 10 * number, 2 * number, 3)
-        assert partition.list_offset(NOW + 10 * number + 1, READ_UNCOMMITTED, no_codec) == (
+        assert found(partition.list_offset_steps, NOW + 10 * number - 1, READ_UNCOMMITTED, no_codec) == (
+            NOW + 10 * number,
+            2 * number,
+            3,
+        )
+        assert found(partition.list_offset_steps, NOW + 10 * number + 1, READ_UNCOMMITTED, no_codec) == (
             NOW + 10 * number + 5,
             2 * number + 1,
             3,
         )
-    assert partition.list_offset(NOW + 96, READ_UNCOMMITTED, no_codec) == NOTHING
-    assert partition.list_offset(0, READ_UNCOMMITTED, no_codec) == (NOW, 0, 3)
+    assert found(partition.list_offset_steps, NOW + 96, READ_UNCOMMITTED, no_codec) == NOTHING
+    assert found(partition.list_offset_steps, 0, READ_UNCOMMITTED, no_codec) == (NOW, 0, 3)
 
 
-def test_offsets_for_times_inside_compressed_batches(world, batch):
+def test_offsets_for_times_inside_compressed_batches(world, batch, found):
     partition = world.led()
     world.append(partition, batch(b"x", b"y", b"z", timestamp_ms=[NOW, NOW + 5, NOW + 7], compress=zlib.compress, codec=1))
-    assert partition.list_offset(NOW + 1, READ_UNCOMMITTED, inflate) == (NOW + 5, 1, 3)
-    assert partition.list_offset(-3, READ_UNCOMMITTED, inflate) == (NOW + 7, 2, 3)
+    assert found(partition.list_offset_steps, NOW + 1, READ_UNCOMMITTED, inflate) == (NOW + 5, 1, 3)
+    assert found(partition.list_offset_steps, -3, READ_UNCOMMITTED, inflate) == (NOW + 7, 2, 3)
 
 
-def test_what_may_not_be_read_is_not_found_by_time(world, batch):
+def test_what_may_not_be_read_is_not_found_by_time(world, batch, found):
     partition = world.led(isr=(1, 2))
     world.append(partition, batch(b"x", timestamp_ms=NOW + 1))
-    assert partition.list_offset(NOW, READ_UNCOMMITTED, no_codec) == NOTHING
+    assert found(partition.list_offset_steps, NOW, READ_UNCOMMITTED, no_codec) == NOTHING
 
 
-def test_a_payload_that_does_not_decompress(world, batch):
+def test_a_payload_that_does_not_decompress(world, batch, found):
     partition = world.led()
     world.append(partition, batch(b"x", b"y", compress=lambda payload: b"not deflated", codec=1))
 
@@ -190,7 +194,7 @@ def test_a_payload_that_does_not_decompress(world, batch):
         raise errors.CorruptMessage("cannot be decompressed")
 
     with pytest.raises(errors.CorruptMessage):
-        partition.list_offset(NOW, READ_UNCOMMITTED, broken)
+        found(partition.list_offset_steps, NOW, READ_UNCOMMITTED, broken)
 
 
 def test_where_epochs_end(world, batch):

@@ -208,7 +208,7 @@ def test_all_recovered_segments_are_flushed_before_the_recovery_point_moves(open
 
 
 @pytest.mark.parametrize("is_flushed", [False, True])
-def test_a_segment_rolled_at_the_recovery_point_gets_the_end_of_its_indexes_back(opened, batch, read, is_flushed):
+def test_a_segment_rolled_at_the_recovery_point_gets_the_end_of_its_indexes_back(opened, batch, read, is_flushed, found):
     """Its log was flushed up to its end, and its indexes never: a lost machine may leave any part of them."""
     storage, log = opened(flush_messages=1, segment_bytes=600, index_interval_bytes=100)
     for number in range(8):
@@ -231,7 +231,7 @@ def test_a_segment_rolled_at_the_recovery_point_gets_the_end_of_its_indexes_back
             file.truncate(os.path.getsize(file.name) - 12)
     before = len(storage.scanned)
     log = storage.open().get("t", 0)
-    assert [log.offset_for_timestamp(START_MS + number, 9, None) for number in range(9)] == [
+    assert [found(log.timestamp_steps, START_MS + number, 9, None) for number in range(9)] == [
         (START_MS + number, number) for number in range(9)
     ]
     assert len(storage.scanned) - before == (1 if is_flushed else 2), "what was flushed is not scanned"

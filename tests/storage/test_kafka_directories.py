@@ -64,14 +64,14 @@ def test_transactions_of_kafka(kafkas):
     assert log.topic_id.hex() == "5f77f0291253479f9371d8262451f4d3"
 
 
-def test_compressed_batches_of_kafka_and_their_times(kafkas):
+def test_compressed_batches_of_kafka_and_their_times(kafkas, found):
     log = kafkas("clean").manager.get("zipped", 0)
     assert records_of(log) == 8000
-    timestamp_ms, offset = log.offset_for_timestamp(0, 8000, decompress)
+    timestamp_ms, offset = found(log.timestamp_steps, 0, 8000, decompress)
     assert (timestamp_ms > 1_795_000_000_000, offset) == (True, 0)
     newest_ms = log.max_timestamp_ms()
-    assert log.offset_for_timestamp(newest_ms, 8000, decompress)[0] == newest_ms
-    assert log.offset_for_timestamp(newest_ms + 1, 8000, decompress) is None
+    assert found(log.timestamp_steps, newest_ms, 8000, decompress)[0] == newest_ms
+    assert found(log.timestamp_steps, newest_ms + 1, 8000, decompress) is None
 
 
 def test_a_directory_of_a_killed_kafka_is_recovered(kafkas):

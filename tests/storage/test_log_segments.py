@@ -81,7 +81,7 @@ def test_records_without_timestamps_roll_by_the_segments_own_age(opened, batch):
     assert log.segment_base_offsets == [0, 1]
 
 
-def test_rolling_when_an_index_is_full(opened, batch):
+def test_rolling_when_an_index_is_full(opened, batch, found):
     storage, log = opened(segment_index_bytes=60, index_interval_bytes=1)
     for number in range(20):
         storage.append(log, batch(timestamp_ms=NOW + number))
@@ -90,7 +90,7 @@ def test_rolling_when_an_index_is_full(opened, batch):
         if name.endswith("index"):
             assert os.stat(f"{log.path}/{name}").st_size <= 60
     log.high_watermark = 20
-    assert [log.offset_for_timestamp(NOW + number, 20, None) for number in range(20)] == [
+    assert [found(log.timestamp_steps, NOW + number, 20, None) for number in range(20)] == [
         (NOW + number, number) for number in range(20)
     ]
 
@@ -172,7 +172,7 @@ def test_of_open_segments_the_one_not_read_for_longest_is_closed_first(opened, b
     assert [files.base_offset for files in log._segments if files.segment is not None] == [0, 4, 6, 12]
 
 
-def test_a_damaged_index_costs_time_and_no_data(opened, batch, read):
+def test_a_damaged_index_costs_time_and_no_data(opened, batch, read, found):
     storage, log = opened(segment_bytes=10 * BATCH_BYTES, index_interval_bytes=100)
     fill(storage, log, batch, 25)
     expected = read(log)
@@ -182,7 +182,7 @@ def test_a_damaged_index_costs_time_and_no_data(opened, batch, read):
             file.write(b"\xff" * 9)
     log = storage.open().get("t", 0)
     assert read(log) == expected
-    assert log.offset_for_timestamp(NOW, 25, None) == (NOW, 0)
+    assert found(log.timestamp_steps, NOW, 25, None) == (NOW, 0)
 
 
 def test_retention_by_time_deletes_files_after_the_delay(opened, batch, read):
