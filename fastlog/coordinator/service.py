@@ -174,7 +174,10 @@ class Coordinator:
 
     def _release(self, durable_zxid: int) -> None:
         while self._outbox and self._outbox[0][0] <= durable_zxid:
-            self._outbox.popleft()[1]()
+            try:
+                self._outbox.popleft()[1]()
+            except Exception as error:  # a mistake of ours, about one answer: neither the journal's nor the next one's matter
+                self._reactor.on_unhandled(error)
 
     def _lost(self, error: BaseException) -> None:
         while self._outbox:

@@ -7,7 +7,7 @@ from fastlog.coordinator.client import SessionState
 from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.local import LocalClient
 from fastlog.coordinator.service import Coordinator
-from fastlog.coordinator.tree import Check, Create, SetData
+from fastlog.coordinator.tree import NO_SESSION, Check, Create, SetData
 from fastlog.coordinator.watches import EventType, WatchEvent
 
 
@@ -175,3 +175,18 @@ def test_everything_is_found_again_after_a_clean_close(machine, client, new_mach
     while not answer.done:
         other.run_turn()
     assert answer.result() == (b"2", stat)
+
+
+def test_a_mistake_in_telling_somebody_harms_neither_the_journal_nor_whoever_is_told_next(machine):
+    unhandled, told = [], []
+    machine.reactor.on_unhandled = unhandled.append
+    coordinator = Coordinator(machine.reactor, machine.disk, machine.flusher, machine.random, "/c")
+    coordinator.carry_out(NO_SESSION, (Create("/a"),))
+    coordinator.when_visible(lambda: 1 // 0)
+    coordinator.when_visible(lambda: told.append("next"))
+    machine.settle()
+    assert (told, [type(error) for error in unhandled], coordinator.failed) == (["next"], [ZeroDivisionError], None)
+    coordinator.carry_out(NO_SESSION, (Create("/b"),))
+    coordinator.when_visible(lambda: told.append("later"))
+    machine.settle()
+    assert told == ["next", "later"]
