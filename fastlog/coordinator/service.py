@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 
 REAP_INTERVAL_MS: Final = 1_000
-MAX_REAPED_AT_ONCE: Final = 1_000
+REAPED_PER_TURN: Final = 500
+"""How many are looked at, and perhaps deleted, in one turn of the reactor (up to ten milliseconds)."""
 
 
 class Coordinator:
@@ -191,16 +192,26 @@ class Coordinator:
 
     def _reap_later(self) -> None:
         if self._reaper is None and self._tree.has_reaped_kinds and not self._closed:
-            self._reaper = self._reactor.call_later(REAP_INTERVAL_MS, self._reap)
+            self._reaper = self._reactor.call_later(REAP_INTERVAL_MS, self._begin_to_reap)
 
-    def _reap(self) -> None:
-        self._reaper = None
+    def _begin_to_reap(self) -> None:
+        self._reap(self._tree.reaped_kinds[::-1])
+
+    def _reap(self, left: list[str]) -> None:
+        """Look at some from the end of `left`, and at the others on later turns."""
         if self.failed is not None or self._closed:
             return
-        for path in self._tree.reapable(self._reactor.clock.wall_ms())[:MAX_REAPED_AT_ONCE]:
-            operations: Sequence[Operation] = (Delete(path),)
-            self.carry_out(NO_SESSION, operations)
-        self._reap_later()
+        now_ms = self._reactor.clock.wall_ms()
+        for path in reversed(left[-REAPED_PER_TURN:]):
+            if self._tree.is_reapable(path, now_ms):
+                operations: Sequence[Operation] = (Delete(path),)
+                self.carry_out(NO_SESSION, operations)
+        del left[-REAPED_PER_TURN:]
+        if left:
+            self._reaper = self._reactor.call_later(0, self._reap, left)
+        else:
+            self._reaper = None
+            self._reap_later()
 
 
 def _nothing(results: list[Result]) -> None:

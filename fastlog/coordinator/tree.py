@@ -8,7 +8,7 @@ The rules are ZooKeeper's (programmer's guide, "ZooKeeper Data Model"; checked a
   created and deleted; the sequence number of a sequential child counts only the created ones, so that it never comes again.
 * `pzxid` is the last transaction that created or deleted a child. `mzxid` does not follow children.
 * An ephemeral znode lives as long as its session and has no children. A container may be removed once its last child is gone, a
-  znode with a time to live once it has no children and its data is that old; `reapable` lists them, and somebody deletes them.
+  znode with a time to live once it has no children and its data is that old; `is_reapable` tells, and somebody deletes them.
 * Permissions are looked at only when the transaction is carried out the first time (`identities`): what was permitted stays so.
 * `/zookeeper` and two znodes below it are there from the beginning and stay; the root too.
 
@@ -276,14 +276,16 @@ class Tree:
         """Return the paths of a session's ephemeral znodes, sorted."""
         return sorted(self._ephemerals.get(session_id, ()))
 
-    def reapable(self, now_ms: int) -> list[str]:
-        """Return the containers and the znodes with a time to live whose time has come; `now_ms` is wall time."""
-        return [path for path in self._reaped if self._is_reapable(path, now_ms)]
+    @property
+    def reaped_kinds(self) -> list[str]:
+        """The containers and the znodes with a time to live, in the order in which they came."""
+        return list(self._reaped)
 
-    def _is_reapable(self, path: str, now_ms: int) -> bool:
-        node = self._nodes[path]
-        if path in self._children:
+    def is_reapable(self, path: str, now_ms: int) -> bool:
+        """Tell whether there is a container or a znode with a time to live whose time has come; `now_ms` is wall time."""
+        if path not in self._reaped or path in self._children:
             return False
+        node = self._nodes[path]
         if node.ephemeral_owner == CONTAINER_OWNER:
             return node.created_children > 0
         return now_ms - node.mtime_ms > node.ephemeral_owner - TTL_OWNER

@@ -1,4 +1,5 @@
 import errno
+from itertools import pairwise
 
 import pytest
 
@@ -6,7 +7,7 @@ from fastlog.coordinator import errors
 from fastlog.coordinator.client import SessionState
 from fastlog.coordinator.jute import MAX_REQUEST_BYTES
 from fastlog.coordinator.local import LocalClient
-from fastlog.coordinator.service import Coordinator
+from fastlog.coordinator.service import REAP_INTERVAL_MS, REAPED_PER_TURN, Coordinator
 from fastlog.coordinator.tree import NO_SESSION, Check, Create, SetData
 from fastlog.coordinator.watches import EventType, WatchEvent
 
@@ -190,3 +191,21 @@ def test_a_mistake_in_telling_somebody_harms_neither_the_journal_nor_whoever_is_
     coordinator.when_visible(lambda: told.append("later"))
     machine.settle()
     assert told == ["next", "later"]
+
+
+def test_many_znodes_with_a_time_to_live_are_looked_at_in_several_turns(machine):
+    coordinator = Coordinator(machine.reactor, machine.disk, machine.flusher, machine.random, "/c")
+    count = 3 * REAPED_PER_TURN + 5
+    coordinator.carry_out(NO_SESSION, [Create(f"/{number}", ttl_ms=1 if number % 2 else 10_000) for number in range(count)])
+    machine.settle()
+    machine.clock.now_ns += REAP_INTERVAL_MS * 1_000_000
+    left = [len(coordinator.tree.reaped_kinds)]
+    while left[-1] > count - count // 2:
+        assert len(left) < 100
+        machine.turn()
+        left.append(len(coordinator.tree.reaped_kinds))
+    steps = [before - after for before, after in pairwise(left) if before > after]
+    assert steps == [REAPED_PER_TURN // 2] * 3 + [2]
+    machine.clock.now_ns += 10_000_000_000
+    machine.turn(20)
+    assert not coordinator.tree.has_reaped_kinds
