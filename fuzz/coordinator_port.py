@@ -251,7 +251,7 @@ def seeds() -> Iterator[bytes]:
     yield bytes([RAW, 3]) + framed(CONNECT) + framed(struct.pack(">ii", 1, Op.PING))
     yield bytes([RAW, 40]) + framed(CONNECT[:-1])
     yield bytes([RAW, 40]) + framed(struct.pack(">iqiqi", 0, 0, 10_000, 77, 16) + bytes(16) + b"\0")
-    acl = [(31, "digest", "a:b"), (1, "ip", "127.0.0.0/8"), (31, "auth", "")]
+    acl = [(31, "digest", "a:b"), (1, "ip", "127.0.0.0/8"), (1, "ip", "::1"), (31, "auth", "")]
     groups = b"".join(wire.texts(names) for names in (["/a"], ["/b"], ["/a"], ["/a"], ["/"]))
     questions = wire.multi([(wire.GET_DATA, wire.question("/a", False)), (wire.GET_CHILDREN, wire.question("/", False))])
     writes = wire.multi(
@@ -269,6 +269,7 @@ def seeds() -> Iterator[bytes]:
         (wire.CREATE2, wire.create("/a/e", b"", wire.WORLD, wire.EPHEMERAL_SEQUENTIAL)),
         (wire.CREATE_CONTAINER, wire.create("/c", None, wire.WORLD, wire.CONTAINER)),
         (wire.CREATE_TTL, wire.create("/t", b"", wire.WORLD, wire.TTL, 1)),
+        (wire.CREATE, wire.create("/\x01", b"")),
         (wire.EXISTS, wire.question("/b", True)),
         (wire.GET_DATA, wire.question("/a", True)),
         (wire.GET_CHILDREN, wire.question("/a", True)),

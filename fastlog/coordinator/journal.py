@@ -133,11 +133,14 @@ def read_frame(data: bytes, position: int) -> Frame | str:
 
 
 def has_witness(data: bytes, position: int) -> bool:
-    """Tell whether a whole frame after `position` says that `position` had been synced."""
+    """Tell whether a whole frame after `position` says that `position` had been synced.
+
+    What was synced when a frame was written lies before it. What claims more is a client's data that looks like a frame.
+    """
     at = data.find(_MAGIC, position + 1)
     while at != -1:
         frame = read_frame(data, at)
-        if isinstance(frame, Frame) and frame.synced_position > position:
+        if isinstance(frame, Frame) and position < frame.synced_position <= at:
             return True
         at = data.find(_MAGIC, at + 1)
     return False

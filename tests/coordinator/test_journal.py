@@ -168,6 +168,21 @@ def test_a_hole_in_what_was_never_synced_is_a_torn_tail(keep):
     assert again.machine.disk.contents()[FIRST] == synced
 
 
+def test_data_that_looks_like_a_record_vouches_for_nothing(keep):
+    forged = journal_module._frame(journal_module.END, 1, 1 << 40, b"") + b"x" * 500
+    kept = keep()
+    kept.do(OpenSession(SESSION, 5))
+    kept.machine.settle()
+    synced = kept.machine.disk.contents()[FIRST]
+    kept.do(Create("/a", forged))
+    kept.machine.settle()
+    files = kept.machine.disk.contents()
+    files[FIRST] = files[FIRST][:-100]
+    again = keep(files)
+    assert again.tree.zxid == 1
+    assert again.machine.disk.contents()[FIRST] == synced
+
+
 @pytest.fixture
 def rotated(keep):
     """A journal of several files with snapshots, and the state at its end."""
