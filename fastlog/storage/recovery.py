@@ -9,7 +9,9 @@ flusher.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import struct
 from bisect import bisect_right
 from collections.abc import Callable
@@ -391,6 +393,8 @@ def new_log(
     """Make a partition's directory with an empty log; OSError when it cannot be made."""
     path = f"{directory.path}/{names.partition_directory(topic, partition)}"
     disk = environment.disk
+    if not disk.exists(directory.path):  # unmounted, or removed: what was written in its place would be lost
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory.path)
     disk.make_directories(path)
     if topic_id is not None:
         write_topic_id(environment, path, topic_id)

@@ -113,6 +113,19 @@ def test_a_topic_that_finds_no_room(storage, topic_id, batch):
     assert made.append(manager.create("t", 0, topic_id), batch())[0].base_offset == 0
 
 
+def test_a_data_directory_that_has_gone_is_not_made_anew(storage, topic_id):
+    """What was acknowledged into a new one would be lost with the files that are still open, or lie below a mount point."""
+    made = storage()
+    manager = made.open()
+    directory = Path(made.log_dirs[0])
+    directory.rename(directory.with_name("gone"))
+    with pytest.raises(KafkaStorageError, match="No such file or directory"):
+        manager.create("t", 0, topic_id)
+    assert not directory.exists()
+    [failure] = manager.failures
+    assert f"{directory} is fenced" in str(failure)
+
+
 def test_deleting_hides_at_once_and_unlinks_later(storage, topic_id, batch):
     made = storage(file_delete_delay_ms=1000)
     manager = made.open()
