@@ -11,6 +11,7 @@ What is asked here raises the KafkaError that answers the request. A group of an
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 NANOSECONDS_PER_MILLISECOND: Final = 1_000_000
 LOAD_RETRY_MS: Final = 5_000
+OFFSETS_CLEANED_UP_AT_ONCE: Final = 1_000
+"""Offsets that are looked at in one turn for whether they have expired: to take one back takes some microseconds."""
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +102,14 @@ class Group:
 class Shard:
     """The groups of one partition of the topic, while this broker leads it under one epoch."""
 
-    __slots__ = ("groups", "is_closed", "is_loaded", "leader_epoch", "partition")
+    __slots__ = ("deleted_meanwhile", "groups", "is_closed", "is_loaded", "leader_epoch", "partition")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
         self.leader_epoch = partition.leader_epoch
         self.groups: dict[str, Group] = {}
+        self.deleted_meanwhile: dict[str, None] = {}
+        """Topics that were deleted before it was loaded: their offsets go as soon as they are known."""
         self.is_loaded = False
         self.is_closed = False
 
@@ -130,6 +135,7 @@ class GroupCoordinator:
         self._partitions = partitions
         self._appender = appender
         self._shards: dict[int, Shard] = {}
+        self._to_load: deque[Shard] = deque()  # the first one is being loaded
         self._is_closed = False
         self._commits = metrics.counter("kafka.server:type=group-coordinator-metrics,name=offset-commit-count")
         self._rebalances = metrics.counter("kafka.server:type=group-coordinator-metrics,name=group-completed-rebalance-count")
@@ -458,7 +464,7 @@ class GroupCoordinator:
             self._unload(index)
         if leads and partition is not None:
             shard = self._shards[index] = Shard(partition)
-            self._reactor.spawn(self._load(shard))
+            self._load_later(shard)
 
     def _unload(self, index: int) -> None:
         shard = self._shards.pop(index)
@@ -469,6 +475,31 @@ class GroupCoordinator:
             group.classic.die(NotCoordinator.code)
             for token, answer in group.classic.take().answers:
                 token.complete(answer)
+
+    def _load_later(self, shard: Shard) -> None:
+        """Load a shard behind the others: one at a time, so that a turn has one step of one of them."""
+        if shard.is_closed:
+            return
+        self._to_load.append(shard)
+        if len(self._to_load) == 1:
+            self._reactor.spawn(self._load_in_turn())
+
+    def _load_in_turn(self) -> Flow[None]:
+        while self._to_load:
+            shard = self._to_load[0]
+            try:
+                if not shard.is_closed:
+                    yield from self._load(shard)
+            except Exception as error:
+                expected = isinstance(error, (KafkaError, OSError))
+                logger.error(
+                    "the groups of %r cannot be loaded, and are tried again later: %s",
+                    shard.partition,
+                    error,
+                    exc_info=None if expected else error,
+                )
+                self._reactor.call_later(LOAD_RETRY_MS, self._load_later, shard)
+            self._to_load.popleft()
 
     def _load(self, shard: Shard) -> Flow[None]:
         snapshots: dict[str, GroupRecord] = {}
@@ -486,17 +517,10 @@ class GroupCoordinator:
             else:
                 snapshots[record.group_id] = record
 
-        try:
-            for _ in load_steps(shard.partition.log, apply):
-                turn: Pending[None] = self._reactor.pending()
-                turn.complete(None)
-                yield turn
-                if shard.is_closed:
-                    return
-        except (KafkaError, OSError) as error:
-            logger.error("the groups of %r cannot be loaded, and are tried again later: %s", shard.partition, error)
-            self._reactor.call_later(LOAD_RETRY_MS, self._load_again, shard)
-            return
+        for _ in load_steps(shard.partition.log, apply):
+            yield self._next_turn()
+            if shard.is_closed:
+                return
         wall_ms = self._clock.wall_ms()
         for group_id in dict.fromkeys([*snapshots, *(name for name, of_group in offsets.items() if of_group)]):
             found = snapshots.get(group_id)
@@ -509,29 +533,52 @@ class GroupCoordinator:
         shard.is_loaded = True
         for group in list(shard.groups.values()):
             self._carry_out(shard, group)
+        self._drop_offsets_of(shard, shard.deleted_meanwhile)
 
-    def _load_again(self, shard: Shard) -> None:
-        if not shard.is_closed:
-            self._reactor.spawn(self._load(shard))
+    def _next_turn(self) -> Pending[None]:
+        turn: Pending[None] = self._reactor.pending()
+        turn.complete(None)
+        return turn
 
     # ---- what has outlived its use ----------------------------------------------------------------------------------------
 
     def _topics_deleted(self, names: Iterable[str]) -> None:
         for shard in self._shards.values():
-            for group in shard.groups.values():
-                gone = [(name, partition) for name in names for partition in group.offsets.by_topic.get(name, ())]
-                if gone:
-                    self._drop_offsets(shard, group, gone, partial(_log_failure, group, "of deleted topics"))
+            if shard.is_loaded:
+                self._drop_offsets_of(shard, names)
+            else:
+                shard.deleted_meanwhile.update(dict.fromkeys(names))
+
+    def _drop_offsets_of(self, shard: Shard, topics: Iterable[str]) -> None:
+        for group in shard.groups.values():
+            gone = [(name, partition) for name in topics for partition in group.offsets.by_topic.get(name, ())]
+            if gone:
+                self._drop_offsets(shard, group, gone, partial(_log_failure, group, "of deleted topics"))
 
     def _clean_up(self) -> None:
-        if self._is_closed:
-            return
+        if not self._is_closed:
+            self._reactor.spawn(self._clean_up_all()).then(self._cleaned_up)
+
+    def _cleaned_up(self, outcome: Pending[None]) -> None:
         self._reactor.call_later(self.options.retention_check_interval_ms, self._clean_up)
-        wall_ms = self._clock.wall_ms()
-        for shard in self._shards.values():
-            if shard.is_loaded:
-                for group in list(shard.groups.values()):
-                    self._clean_up_group(shard, group, wall_ms)
+        try:
+            outcome.result()
+        except Exception as error:  # a mistake of ours
+            logger.error("offsets that have expired could not all be taken back", exc_info=error)
+
+    def _clean_up_all(self) -> Flow[None]:
+        """Let go what has expired, some groups a turn: many may expire at the same time."""
+        looked_at = 0
+        for shard in list(self._shards.values()):
+            for group in list(shard.groups.values()) if shard.is_loaded else ():
+                if shard.is_closed:
+                    break
+                if shard.groups.get(group.group_id) is group:
+                    looked_at += 1 + len(group.offsets.partitions())
+                    self._clean_up_group(shard, group, self._clock.wall_ms())
+                if looked_at >= OFFSETS_CLEANED_UP_AT_ONCE:
+                    looked_at = 0
+                    yield self._next_turn()
 
     def _clean_up_group(self, shard: Shard, group: Group, wall_ms: int) -> None:
         classic = group.classic

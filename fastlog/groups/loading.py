@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from fastlog import codecs
 from fastlog._core import CorruptBatch, Region, scan
-from fastlog.errors import CorruptMessage, CorruptRecord
+from fastlog.errors import CorruptMessage, CorruptRecord, KafkaError
 from fastlog.groups.records import GroupRecord, OffsetRecord, read_record
 
 if TYPE_CHECKING:
     from fastlog._core import Batch
     from fastlog.storage.log import Log
 
-READ_BYTES: Final = 256 << 10
+READ_BYTES: Final = 64 << 10
+"""Read in one step: some hundred records, each of which takes some microseconds."""
 _MARKER: Final = struct.Struct(">hh")
 _COMMIT: Final = 1
 
@@ -52,6 +53,13 @@ def _batches(log: Log, region: Region) -> list[Batch]:
 
 
 def _apply_batch(log: Log, batch: Batch, open_transactions: dict[int, list[OffsetRecord | GroupRecord]], apply: Apply) -> None:
+    try:
+        _apply_records(log, batch, open_transactions, apply)
+    except (CorruptBatch, CorruptRecord, KafkaError) as error:  # its checksum holds: somebody wrote it so
+        logger.error("%s: the batch at offset %d cannot be opened, and is passed over: %s", log.path, batch.base_offset, error)
+
+
+def _apply_records(log: Log, batch: Batch, open_transactions: dict[int, list[OffsetRecord | GroupRecord]], apply: Apply) -> None:
     payload = codecs.decompress(batch.codec, batch.payload) if batch.codec else None
     if batch.is_control:
         found = open_transactions.pop(batch.producer_id, [])

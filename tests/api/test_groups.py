@@ -5,7 +5,9 @@ import struct
 import pytest
 
 from fastlog import errors
+from fastlog._core import BatchBuilder, Slice, crc32c
 from fastlog.errors import error_class
+from fastlog.groups import coordinator
 from fastlog.groups.loading import load_steps
 from fastlog.groups.topic import OFFSETS_TOPIC, java_hash, partition_of
 from fastlog.wire.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
@@ -511,6 +513,97 @@ def test_offsets_expire_when_nobody_uses_them(new_groups):
     assert groups.listed() == [("used", "Stable")]
     groups.broker.restart("kill")
     groups.broker.run_until(lambda: groups.listed() == [("used", "Stable")])
+
+
+def test_groups_are_cleaned_up_some_a_turn(new_groups, monkeypatch):
+    monkeypatch.setattr(coordinator, "OFFSETS_CLEANED_UP_AT_ONCE", 2)
+    groups = new_groups(offsets_retention_check_interval_ms="7000")
+    for number in range(12):
+        groups.commit({("t", 0): number}, group=f"brief{number}", version=4, retention_time_ms=1_000)
+    ends = []
+    groups.broker.node.environment.reactor.at_turn_end(lambda: ends.append(len(groups.broker.node._groups._shards)))
+    turns = []
+    clean_up = coordinator.GroupCoordinator._clean_up_group
+
+    def noted(self, shard, group, wall_ms):
+        turns.append(len(ends))
+        clean_up(self, shard, group, wall_ms)
+
+    monkeypatch.setattr(coordinator.GroupCoordinator, "_clean_up_group", noted)
+    groups.broker.run_until(lambda: groups.listed() == [])
+    assert max(turns.count(turn) for turn in turns) == 1, "each has an offset and itself to be looked at"
+
+
+def test_a_batch_that_nobody_can_open_costs_no_other(groups, caplog):
+    """A client that calls itself an admin may write what it likes."""
+    where = partition_of("g", 4)
+    groups.commit({("t", 0): 5})
+    builder = BatchBuilder()
+    builder.append(0, b"key", b"value")
+    batch = bytearray(builder.build()[:61] + b"no gzip")
+    struct.pack_into(">i", batch, 8, len(batch) - 12)
+    struct.pack_into(">h", batch, 21, 1)
+    struct.pack_into(">I", batch, 17, crc32c(bytes(batch[21:])))
+    assert groups.broker.node.partitions.get(OFFSETS_TOPIC, where).append(Slice(batch), -1).error == 0
+    groups.commit({("t", 1): 6})
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.committed() == {("t", 0): 5, ("t", 1): 6})
+    assert f"{OFFSETS_TOPIC}-{where}: the batch at offset 1 cannot be opened, and is passed over" in caplog.text
+
+
+@pytest.fixture
+def slow_loading(monkeypatch):
+    """Loading goes on while the test says so; what is being loaded at the same time is counted."""
+
+    class Loading:
+        is_held = True
+        under_way = most_under_way = 0
+
+        def steps(self, log, apply):
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
+            while self.is_held:
+                yield
+            yield from load_steps(log, apply)
+            self.under_way -= 1
+
+    loading = Loading()
+    monkeypatch.setattr(coordinator, "load_steps", loading.steps)
+    return loading
+
+
+def test_offsets_of_a_topic_that_is_deleted_while_they_are_loaded_go(groups, slow_loading):
+    slow_loading.is_held = False
+    groups.topic("u")
+    groups.commit({("t", 0): 5, ("u", 1): 6})
+    slow_loading.is_held = True
+    groups.broker.restart("kill")
+    assert groups.committed() == "COORDINATOR_LOAD_IN_PROGRESS"
+    topic = DeleteTopicsRequest.DeleteTopicState(name="u")
+    assert groups.ask(DeleteTopicsRequest(topics=[topic], timeout_ms=5_000), 6).responses[0].error_code == 0
+    slow_loading.is_held = False
+    groups.broker.run_until(lambda: groups.committed() == {("t", 0): 5})
+    assert slow_loading.most_under_way == 1, "partitions are loaded one after another"
+
+
+def test_a_mistake_in_loading_is_told_and_keeps_no_other_partition(groups, monkeypatch, caplog):
+    groups.commit({("t", 0): 5})
+    other = next(name for name in map(str, range(99)) if partition_of(name, 4) != partition_of("g", 4))
+    groups.commit({("t", 0): 6}, group=other)
+    fails = [True]
+
+    def steps(log, apply):
+        if log.partition == partition_of("g", 4) and fails.pop():
+            raise ZeroDivisionError("a mistake")
+        return load_steps(log, apply)
+
+    monkeypatch.setattr(coordinator, "load_steps", steps)
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.committed(other) == {("t", 0): 6})
+    assert groups.committed() == "COORDINATOR_LOAD_IN_PROGRESS"
+    assert "cannot be loaded, and are tried again later: a mistake" in caplog.text
+    fails.append(False)
+    groups.broker.run_until(lambda: groups.committed() == {("t", 0): 5})
 
 
 def test_a_commit_of_many_partitions_goes_in_many_batches(new_groups):
