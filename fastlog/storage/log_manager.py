@@ -320,7 +320,7 @@ class LogManager:
         try:
             self.environment.disk.rename(log.path, hidden)
         except OSError as error:  # the log stays known: whoever tries again must not take it for gone
-            directory.fail(f"{log.path} cannot be taken away", error)
+            directory.write_failed(f"{log.path} cannot be taken away", error)
             raise KafkaStorageError(f"{log.topic}-{log.partition} cannot be taken away: {error.strerror}") from None
         del self._logs[log.topic, log.partition]
         del directory.logs[log.topic, log.partition]

@@ -325,6 +325,20 @@ def test_a_partition_without_a_name_for_its_directory_fences_nothing(storage):
     assert manager.failures == []
 
 
+def test_a_deletion_that_a_full_disk_keeps_from_its_new_name_fences_nothing(storage, topic_id, batch):
+    """Whoever deletes topics may do so to make room: a longer name can need another block of the directory."""
+    made = storage()
+    manager = made.open()
+    made.append(manager.create("t", 0, topic_id), batch())
+    made.disk.fail("rename", "/t-0", errno.ENOSPC)
+    with pytest.raises(KafkaStorageError, match="cannot be taken away"):
+        manager.delete("t", 0)
+    assert manager.failures == [] and manager.get("t", 0) is not None
+    made.disk.failures = []
+    manager.delete("t", 0)
+    assert manager.get("t", 0) is None
+
+
 def test_a_deletion_that_failed_is_not_taken_for_done_by_the_next_try(storage, topic_id, batch):
     """Otherwise its topic would be forgotten, and the next start would find the directory and adopt it."""
     made = storage()
