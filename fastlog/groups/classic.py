@@ -51,6 +51,9 @@ NEW_MEMBER_JOIN_TIMEOUT_MS: Final = 300_000
 """How long a join may wait that came without a member id: nobody could ever ask for it again."""
 
 
+MAX_ID_BYTES: Final = 0x7FFF
+"""The protocol's longest string, which a client's name may have already."""
+
 LEAST_REBALANCE_TIMEOUT_MS: Final = 10
 """What a rebalance waits at least, whatever its members say: one that is tried again at once would keep the broker busy."""
 
@@ -362,7 +365,9 @@ class ClassicGroup:
 
     def _join_new(self, request: JoinRequest, token: Any, now_ms: int) -> None:
         name = request.client_id if request.instance_id is None else request.instance_id
-        member_id = f"{name}-{self._new_id()}"
+        unique = f"-{self._new_id()}"
+        begin = name.encode()[: MAX_ID_BYTES - len(unique)].decode(errors="ignore")  # a longer one fits no message
+        member_id = begin + unique
         known_as = self.static_members.get(request.instance_id) if request.instance_id is not None else None
         if known_as is not None:
             self._replace_static(self.members[known_as], member_id, request, token, now_ms)

@@ -606,6 +606,19 @@ def test_a_mistake_in_loading_is_told_and_keeps_no_other_partition(groups, monke
     groups.broker.run_until(lambda: groups.committed() == {("t", 0): 5})
 
 
+def test_a_member_with_the_longest_name_is_one_as_others_are(groups):
+    """Its id has more than its name, and is told to the leader: one that no message holds would keep the whole group out."""
+    name = "é" * 16_383 + "i"
+    me = groups.join(instance_id=name, version=5, group="long")
+    assert name_of(me.error_code) == "NONE"
+    assert len(me.member_id.encode()) <= 32_767 and me.member_id.startswith("é" * 16_000)
+    answer = groups.sync(me.member_id, me.generation_id, {me.member_id: b"all"}, "long", instance_id=name)
+    assert name_of(answer.error_code) == "NONE"
+    groups.broker.restart("kill")
+    groups.broker.run_until(lambda: groups.listed() == [("long", "Stable")])
+    assert groups.heartbeat(me.member_id, me.generation_id, "long", instance_id=name) == "NONE"
+
+
 def test_a_commit_of_many_partitions_goes_in_many_batches(new_groups):
     groups = new_groups(offset_metadata_max_bytes="20000")
     groups.topic("wide", 200)
