@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 NANOSECONDS_PER_MILLISECOND: Final = 1_000_000
 LOAD_RETRY_MS: Final = 5_000
-MOST_LARGE_PROTOCOLS: Final = 4
-"""Of a member's protocols the one that is chosen is stored; so many may be as large as a record may be."""
+MOST_SAID: Final = 4
+"""So many times what can be stored of a member it may say in all its protocols, of which one is stored."""
 OFFSETS_CLEANED_UP_AT_ONCE: Final = 1_000
 """Offsets that are looked at in one turn for whether they have expired: to take one back takes some microseconds."""
 
@@ -160,13 +160,13 @@ class GroupCoordinator:
     def join(self, group_id: str, request: JoinRequest) -> Pending[JoinAnswer]:
         """Let somebody join; answered when the group's next generation begins, or at once.
 
-        InvalidRequest for who says more of itself than can ever be stored: it would only be held in memory.
+        InvalidRequest for who says far more of itself than can ever be stored: it would only be held in memory.
         """
         shard = self._shard_of(group_id)
-        sizes = [len(protocol.name) + len(protocol.metadata) for protocol in request.protocols]
-        most_bytes = shard.partition.log.config.max_message_bytes
-        if max(sizes, default=0) > most_bytes or sum(sizes) > MOST_LARGE_PROTOCOLS * most_bytes:
-            raise InvalidRequest(f"A member's metadata cannot have more than max.message.bytes={most_bytes} of {OFFSETS_TOPIC}.")
+        said_bytes = sum(len(protocol.name) + len(protocol.metadata) for protocol in request.protocols)
+        most_bytes = MOST_SAID * shard.partition.log.config.max_message_bytes
+        if said_bytes > most_bytes:
+            raise InvalidRequest(f"A member says {said_bytes} bytes of itself, where at most {most_bytes} are held.")
         if not self.options.min_session_timeout_ms <= request.session_timeout_ms <= self.options.max_session_timeout_ms:
             raise InvalidSessionTimeout
         group = shard.groups.get(group_id)
