@@ -81,9 +81,7 @@ class DescribeConfigsHandler:
             size_bytes = portions.add([self._describe(context, request, resource, room) for resource in some])
             with suppress(InvalidRequest):  # those behind it are told
                 room.take(size_bytes)
-            turn: Pending[None] = self._reactor.pending()
-            turn.complete(None)
-            yield turn
+            yield self._reactor.next_turn()
             if context.origin.closed:
                 break
         return portions.answer()

@@ -102,7 +102,7 @@ class ListOffsetsHandler:
                     if one.timestamp >= 0 or one.timestamp == MAX_TIMESTAMP:
                         searched_count += 1
                         if searched_count % SEARCHES_PER_TURN == 0:
-                            yield self._next_turn()
+                            yield self._reactor.next_turn()
                     partitions.append((yield from self._look(context, request.isolation_level, topic.name, one)))
                 except KafkaError as error:
                     partitions.append(Partition(partition_index=one.partition_index, error_code=error.code))
@@ -140,14 +140,9 @@ class ListOffsetsHandler:
             except StopIteration as stop:
                 found: tuple[int, int, int] = stop.value
                 return found
-            yield self._next_turn()
+            yield self._reactor.next_turn()
             if context.origin.closed:
                 raise RequestTimedOut
-
-    def _next_turn(self) -> Pending[None]:
-        turn: Pending[None] = self._reactor.pending()
-        turn.complete(None)
-        return turn
 
     def refuse(self, context: RequestContext, request: Any, error: KafkaError) -> ListOffsetsResponse:
         """Return the answer that tells every partition of an error."""

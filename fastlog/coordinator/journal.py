@@ -481,9 +481,7 @@ class Journal:
                     yield self._job(file.fdatasync)
                     synced_position = position
                 else:
-                    turn = self._reactor.pending()
-                    turn.complete(None)
-                    yield turn
+                    yield self._reactor.next_turn()
             _write_all(file, _SNAPSHOT_TAIL.pack(crc), position)
             yield self._job(file.fdatasync)
         finally:

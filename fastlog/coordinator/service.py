@@ -195,20 +195,20 @@ class Coordinator:
             self._reaper = self._reactor.call_later(REAP_INTERVAL_MS, self._begin_to_reap)
 
     def _begin_to_reap(self) -> None:
-        self._reap(self._tree.reaped_kinds[::-1])
+        self._reap(self._tree.reaped_kinds, 0)
 
-    def _reap(self, left: list[str]) -> None:
-        """Look at some from the end of `left`, and at the others on later turns."""
+    def _reap(self, paths: list[str], begin: int) -> None:
+        """Look at some from `begin` on, and at the others on later turns."""
         if self.failed is not None or self._closed:
             return
         now_ms = self._reactor.clock.wall_ms()
-        for path in reversed(left[-REAPED_PER_TURN:]):
+        end = begin + REAPED_PER_TURN
+        for path in paths[begin:end]:
             if self._tree.is_reapable(path, now_ms):
                 operations: Sequence[Operation] = (Delete(path),)
                 self.carry_out(NO_SESSION, operations)
-        del left[-REAPED_PER_TURN:]
-        if left:
-            self._reaper = self._reactor.call_later(0, self._reap, left)
+        if end < len(paths):
+            self._reaper = self._reactor.call_later(0, self._reap, paths, end)
         else:
             self._reaper = None
             self._reap_later()

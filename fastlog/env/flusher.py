@@ -53,14 +53,14 @@ class ThreadedFlusher:
             raise ValueError("a flusher has at least one thread and room for one job")
         self._call_from_thread = call_from_thread
         self._max_threads, self._max_queued = threads, max_queued
+        self._threads: list[threading.Thread] = []  # of whoever submits
+        self._lock = threading.Lock()  # of all that follows
         self._jobs: deque[tuple[Job, Done, tuple[File, ...]]] = deque()
-        self._lock = threading.Lock()  # of all that follows, and of the jobs
         self._has_work = threading.Condition(self._lock)
         self._has_room = threading.Condition(self._lock)
         self._idle = 0
         """Threads that wait for work and that no job was promised to."""
         self._closed = False
-        self._threads: list[threading.Thread] = []
         self._start_thread()
 
     def submit(self, job: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:

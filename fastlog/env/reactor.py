@@ -195,6 +195,12 @@ class Reactor:
         """Return a new unsettled result."""
         return Pending(self)
 
+    def next_turn(self) -> Pending[None]:
+        """Return what a long flow yields to let others have their turn."""
+        turn: Pending[None] = Pending(self)
+        turn.complete(None)
+        return turn
+
     def spawn(self, flow: Flow[T]) -> Pending[T]:
         """Run a generator that yields `Pending`s; each step gets the result, or the error thrown in. Starts on the next turn."""
         outcome: Pending[T] = Pending(self)

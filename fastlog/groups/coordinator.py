@@ -528,7 +528,7 @@ class GroupCoordinator:
                 snapshots[record.group_id] = record
 
         for _ in load_steps(shard.partition.log, apply):
-            yield self._next_turn()
+            yield self._reactor.next_turn()
             if shard.is_closed:
                 return
         wall_ms = self._clock.wall_ms()
@@ -544,11 +544,6 @@ class GroupCoordinator:
         for group in list(shard.groups.values()):
             self._carry_out(shard, group)
         self._drop_offsets_of(shard, shard.deleted_meanwhile)
-
-    def _next_turn(self) -> Pending[None]:
-        turn: Pending[None] = self._reactor.pending()
-        turn.complete(None)
-        return turn
 
     # ---- what has outlived its use ----------------------------------------------------------------------------------------
 
@@ -588,7 +583,7 @@ class GroupCoordinator:
                     self._clean_up_group(shard, group, self._clock.wall_ms())
                 if looked_at >= OFFSETS_CLEANED_UP_AT_ONCE:
                     looked_at = 0
-                    yield self._next_turn()
+                    yield self._reactor.next_turn()
 
     def _clean_up_group(self, shard: Shard, group: Group, wall_ms: int) -> None:
         classic = group.classic

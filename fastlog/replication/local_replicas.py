@@ -73,13 +73,8 @@ class LocalReplicas:
             except (KafkaError, OSError) as error:
                 failed[change.topic.name, change.partition_index] = error
             if count % PARTITIONS_PER_TURN == 0:
-                yield self._next_turn()
+                yield self._reactor.next_turn()
         return failed
-
-    def _next_turn(self) -> Pending[None]:
-        turn: Pending[None] = self._reactor.pending()
-        turn.complete(None)
-        return turn
 
     def _bring_up(self, change: Change) -> None:
         topic, index, state = change.topic, change.partition_index, change.partition
@@ -115,7 +110,7 @@ class LocalReplicas:
                     self._logs.delete(topic.name, index)
                 count += 1
                 if count % PARTITIONS_PER_TURN == 0:
-                    yield self._next_turn()
+                    yield self._reactor.next_turn()
             self._options.forget(topic.name)
         environment = self._logs.environment
         for path in self._logs.config.log_dirs:

@@ -29,6 +29,21 @@ def test_a_hastened_turn_waits_for_nothing_and_the_one_after_it_does(reactor, ne
     assert network.timeouts_ns == [0, 5_000_000]
 
 
+def test_a_flow_that_waits_for_the_next_turn_goes_on_in_it(reactor):
+    seen = []
+
+    def flow():
+        for step in range(2):
+            seen.append(step)
+            yield reactor.next_turn()
+
+    reactor.spawn(flow())
+    for _ in range(4):
+        reactor.call_soon(seen.append, "turn")
+        reactor.run_turn()
+    assert [seen.index(0), seen.index(1)] == [0, 2] and seen.count("turn") == 4
+
+
 def test_order_within_a_turn(reactor, network):
     seen = []
     reactor.at_turn_end(lambda: seen.append("hook 1"))
