@@ -1,16 +1,13 @@
 """Servers leave nothing of each connection, request or write to the collector of cyclic garbage, which seldom runs in them."""
 
 import signal
-import socket
-import struct
 import subprocess
 import sys
 
 import pytest
+import zookeeper_wire as wire
 
 from fastlog.client.blocking import Client
-from fastlog.coordinator import requests
-from fastlog.coordinator.tree import Create, SetData
 
 WAIT_S = 60
 EACH = 40
@@ -63,29 +60,20 @@ def start(tmp_path):
         process.communicate()
 
 
-def framed(data):
-    return struct.pack(">i", len(data)) + data
-
-
-def ask(connected, data):
-    connected.sendall(framed(data))
-    (size,) = struct.unpack(">i", connected.recv(4, socket.MSG_WAITALL))
-    return connected.recv(size, socket.MSG_WAITALL)
-
-
 def test_a_coordinator_leaves_no_cycles(start):
     fields, end = start("coordinator", "--port", "0")
-    host, port = fields["coordinator"].rsplit(":", 1)
+    port = int(fields["coordinator"].rpartition(":")[2])
     for number in range(EACH):
-        with socket.create_connection((host, int(port)), timeout=WAIT_S) as connected:
-            ask(connected, requests.encode_connect(0, 10_000, 0, requests.NO_PASSWORD))
-            ask(connected, requests.encode_request(1, requests.Exists(f"/{number}", True)))
-            for operations in ((Create("/a", b"x"),), (SetData("/a", b"y"),), (Create("/b", b""), Create("/a", b""))):
-                ask(connected, requests.encode_request(2, requests.Write(operations)))
-            if number % 3 == 0:
-                ask(connected, requests.encode_request(3, requests.Close()))
-            elif number % 3 == 1:
-                connected.sendall(b"\xff\xff\xff\xff")
+        connection = wire.Connection(port)
+        connection.ask(wire.EXISTS, wire.question(f"/{number}", True))
+        connection.ask(wire.CREATE, wire.create("/a", b"x"))
+        connection.ask(wire.SET_DATA, wire.set_data("/a", b"y", -1))
+        connection.ask(wire.MULTI, wire.multi([(wire.CREATE, wire.create("/b", b"")), (wire.CREATE, wire.create("/a", b""))]))
+        if number % 3 == 0:
+            connection.ask(wire.CLOSE_SESSION)
+        elif number % 3 == 1:
+            connection.socket.sendall(b"\xff\xff\xff\xff")
+        connection.close()
     assert {kind: count for kind, count in end().items() if count > FEW} == {}
 
 

@@ -3,20 +3,18 @@
 import gc
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
 
 import pytest
+import zookeeper_wire as wire
 
 from fastlog import node
 from fastlog.base_errors import UsageError
 from fastlog.cli import plain
 from fastlog.cli.main import run
-from fastlog.coordinator import process, requests
+from fastlog.coordinator import process
 from fastlog.coordinator.process import CoordinatorOptions
-from fastlog.coordinator.tree import Create
 from fastlog.node import UpOptions
 
 WAIT_S = 60
@@ -41,25 +39,19 @@ main()
 """
 
 
-def framed(data):
-    return struct.pack(">i", len(data)) + data
-
-
-def ask(connected, data):
-    connected.sendall(framed(data))
-    (size,) = struct.unpack(">i", connected.recv(4, socket.MSG_WAITALL))
-    return connected.recv(size, socket.MSG_WAITALL)
-
-
 def test_a_coordinator_serves_without_what_it_does_not_need(tmp_path):
     command = [sys.executable, "-c", THEN_TELL, "coordinator", "--port", "0", "--data", str(tmp_path / "data")]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         address = started.stdout.readline().split()[1].partition("=")[2]
-        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=WAIT_S) as connected:
-            ask(connected, requests.encode_connect(0, 10_000, 0, requests.NO_PASSWORD))
-            for request in (requests.Write((Create("/a", b"x"),)), requests.Get("/a"), requests.Children("/")):
-                assert struct.unpack_from(">i", ask(connected, requests.encode_request(1, request)), 12) == (0,)
+        connection = wire.Connection(int(address.rpartition(":")[2]))
+        for op, body in (
+            (wire.CREATE, wire.create("/a", b"x")),
+            (wire.GET_DATA, wire.question("/a", False)),
+            (wire.GET_CHILDREN, wire.question("/", False)),
+        ):
+            assert connection.ask(op, body).error == 0
+        connection.close()
     finally:
         started.send_signal(signal.SIGTERM)
         _, told = started.communicate(timeout=WAIT_S)
