@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
-from types import FrameType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from types import FrameType
     from typing import Final
+else:
+    import _signal as signal  # `signal` itself only puts enumerations upon it
 
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
