@@ -325,6 +325,15 @@ def send_buffers(descriptor: int, buffers: Sequence[Buffer | Region], skip: int 
     read, a peer that has gone) leaves the stream at an unknown place: close the connection. Never raises SIGPIPE.
     """
 
+# ---- memory ---------------------------------------------------------------------------------------------------------------
+
+def give_back_memory() -> int:
+    """Give the kernel what this process can do without: free memory of the heap, and pages of files mapped but never written.
+
+    For after a start, which leaves both. The pages (programs, libraries, tables) stay in the page cache, and come back without
+    any I/O when they are touched. Return the bytes of them that were resident, 0 where /proc is not there. Releases the GIL.
+    """
+
 # ---- segments -------------------------------------------------------------------------------------------------------------
 
 @disjoint_base

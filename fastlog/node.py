@@ -603,7 +603,7 @@ def run_broker(
     when it is inside the broker (`in-process` when it listens on no port), `none` when it is elsewhere.
     """
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated node
-    from fastlog.env.system import SystemEnvironment, collect_seldom  # noqa: PLC0415
+    from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
 
     log_to_stderr()
     environment = SystemEnvironment(
@@ -630,7 +630,7 @@ def run_broker(
             ended(settled)
             return
         gc.collect()  # what the start left
-        collect_seldom()
+        environment.started()
         bootstrap = ",".join(f"{_bracketed(endpoint.host)}:{endpoint.port}" for endpoint in node.endpoints)
         coordinator, coordinator_pid = "in-process", str(os.getpid())
         if config.coordinator is not None:

@@ -110,7 +110,7 @@ def run_coordinator(options: CoordinatorOptions) -> int:
     no longer be written ends the process: whoever starts it again learns what is on the disk.
     """
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated one
-    from fastlog.env.system import SystemEnvironment, collect_seldom  # noqa: PLC0415
+    from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
 
     log_to_stderr()
     environment = SystemEnvironment()
@@ -139,7 +139,7 @@ def run_coordinator(options: CoordinatorOptions) -> int:
             on_stop_request(reactor.call_from_thread, lambda: process.stop().then(stopped))
             reactor.on_unhandled = unhandled
             print(f"ready coordinator={process.address} coordinator_pid={os.getpid()}", flush=True)
-            collect_seldom()
+            environment.started()
             reactor.run()
         finally:
             process.release()

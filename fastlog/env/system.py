@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+from fastlog._core import give_back_memory
 from fastlog.env.clock import SystemClock
 from fastlog.env.disk import SystemDisk
 from fastlog.env.entropy import SystemRandom
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 COLLECT_AT: Final = (10_000, 3, 100)
 """So many more objects begin a collection of young ones, so many of these one of middle ones, so many of those one of all."""
+
+GIVE_BACK_AFTER_MS: Final = 500
+"""So long after a start the kernel gets back what only the start needed: a client that waits for the start is served by then."""
 
 
 def collect_seldom() -> None:
@@ -43,7 +47,16 @@ class SystemEnvironment:
         self.flusher = ThreadedFlusher(self.reactor.call_from_thread)
         self.random = SystemRandom()
 
+    def started(self) -> None:
+        """Go over from a start to serving: garbage is collected seldom, and memory that only the start needed is given back."""
+        collect_seldom()
+        self.reactor.call_later(GIVE_BACK_AFTER_MS, self.flusher.submit, give_back_memory, _given_back)
+
     def close(self) -> None:
         """End the flusher's threads, then close what is still open of the network."""
         self.flusher.close()
         self.network.close()
+
+
+def _given_back(_bytes: int | None, _error: BaseException | None) -> None:
+    """Nothing waits for it."""

@@ -25,6 +25,7 @@ def keep_all():
     gc.set_debug(gc.DEBUG_SAVEALL)
 
 def count_and_stop(reactor):
+    assert gc.get_debug(), "this process did not go over from its start to serving"
     gc.collect()
     kinds = collections.Counter(type(one).__qualname__ for one in gc.garbage)
     print(*(f"{kind}={count}" for kind, count in kinds.items()), file=sys.stderr)
