@@ -140,12 +140,17 @@ class Node:
         self.options = BrokerOptions(config)
         """The options as they are now, dynamic ones included."""
         self._options = TopicOptions(self.options)
+        self.on_lost: list[Callable[[BaseException], object]] = []
+        """Called, on a later turn, when only a new start can help: every log directory is fenced, or the journal of the own
+        coordinator can no longer be written.
+        """
         reactor = environment.reactor
         self.logs = LogManager(
             StorageEnvironment(environment.clock, environment.disk, environment.flusher, environment.random, reactor.call_later),
             _storage_config(config),
             self._options.log_config_for,
         )
+        self.logs.on_all_failed = self._lost
         self._topic_metrics = BrokerTopicMetrics(self.metrics)
         self.view.on_change(self._forget_metrics)
 
@@ -197,7 +202,9 @@ class Node:
 
     def _open_coordinator(self) -> Coordinator:
         path = self._coordinator_directory
-        self._coordinator, self._coordinator_lock = open_coordinator(self.environment, path)
+        coordinator, self._coordinator_lock = open_coordinator(self.environment, path)
+        self._coordinator = coordinator
+        coordinator.on_lost.append(lambda: self._lost(coordinator.failed))
         if self._coordinator_address is not None:
             self._coordinator_server = CoordinatorServer(self.environment, self._coordinator, os.path.abspath(path))
             self.coordinator_listener = self._listen_for_coordinator(self._coordinator_server, self._coordinator_address)
@@ -415,6 +422,10 @@ class Node:
             except layout.BadZnode as error:
                 logger.error("%s", error)
 
+    def _lost(self, why: BaseException | None) -> None:
+        for callback in self.on_lost:
+            self.environment.reactor.call_soon(callback, why)
+
     # ---- stopping ---------------------------------------------------------------------------------------------------------
 
     def stop(self) -> Pending[None]:
@@ -600,7 +611,8 @@ def run_broker(
     """Run a broker until it is asked to stop; return the exit code. UsageError when it cannot start.
 
     When clients can produce it prints one line and flushes. It says where the coordinator is, and in which process: the own one
-    when it is inside the broker (`in-process` when it listens on no port), `none` when it is elsewhere.
+    when it is inside the broker (`in-process` when it listens on no port), `none` when it is elsewhere. A broker that can store
+    nothing any more ends, with the error that keeps it from that: whoever starts it again learns what is on its disks.
     """
     from fastlog.env.signals import on_stop_request  # noqa: PLC0415 - not for a simulated node
     from fastlog.env.system import SystemEnvironment  # noqa: PLC0415
@@ -643,10 +655,15 @@ def run_broker(
             outcome.append(error)
             node.stop().then(ended)
 
+    def lost(why: BaseException) -> None:
+        outcome.append(why)
+        node.stop().then(ended)
+
     def unhandled(error: BaseException) -> None:
         logger.error("a mistake in the broker; it goes on without what was being done", exc_info=error)
 
     try:
+        node.on_lost.append(lost)
         node.start().then(started)
         on_stop_request(reactor.call_from_thread, lambda: node.stop().then(ended))
         reactor.on_unhandled = unhandled

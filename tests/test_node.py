@@ -1,5 +1,6 @@
 """A whole broker: how it starts, stops, crashes and refuses to start; on a simulated machine, and as a process."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -64,6 +65,26 @@ def test_a_restart_finds_everything_again(broker, how):
         assert produce(broker, "t") == (0, 3)
     assert broker.call(InitProducerIdRequest(transactional_id=None), 4).producer_id >= producer_id + 1000
     assert epochs(broker, "t") == [1, 1], "each incarnation leads under an epoch of its own"
+
+
+def test_a_broker_that_can_store_nothing_any_more_says_so(broker):
+    create(broker, "t")
+    lost = []
+    broker.node.on_lost.append(lost.append)
+    broker.node.partitions.get("t", 0).log.directory.fail("test", OSError(errno.EIO, "broken"))
+    assert lost == []
+    broker.run_until(lambda: lost)
+    assert [str(why) for why in lost] == [f"log directory {DATA} is fenced: test: [Errno 5] broken"]
+
+
+def test_a_broker_whose_coordinator_can_write_nothing_any_more_says_so(broker):
+    lost = []
+    broker.node.on_lost.append(lost.append)
+    broker.machine.faults.sync_error_percent = 100
+    topic = CreateTopicsRequest.CreatableTopic(name="t", num_partitions=1, replication_factor=1)
+    assert broker.call(CreateTopicsRequest(topics=[topic], timeout_ms=1), 7).topics[0].error_code != 0
+    broker.run_until(lambda: lost)
+    assert [why.errno for why in lost] == [errno.EIO]
 
 
 def test_a_clean_stop_is_marked_and_reads_no_log(broker):

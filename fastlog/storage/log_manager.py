@@ -95,6 +95,8 @@ class LogManager:
         self._dirty: list[Log] = []
         self._is_loaded = False
         self._closed = False
+        self.on_all_failed: Callable[[StorageFailed], object] = lambda failure: None
+        """Called when the last of the directories is fenced, with why; not by a `load`, which fails itself then."""
 
     # ---- the data directories ---------------------------------------------------------------------------------------------
 
@@ -107,6 +109,7 @@ class LogManager:
         try:
             for path in self.config.log_dirs:
                 self._directories.append(_DataDirectory(self.environment, path, self._lock_directory(path)))
+                self._directories[-1].on_failure(self._directory_failed)
             for directory in self._directories:
                 found = self._stored_identity(directory)
                 if found is None:
@@ -160,6 +163,10 @@ class LogManager:
     def failures(self) -> list[StorageFailed]:
         """Why directories are fenced, one entry each."""
         return [directory.failure for directory in self._directories if directory.failure is not None]
+
+    def _directory_failed(self, failure: StorageFailed) -> None:
+        if self._is_loaded and all(directory.failure is not None for directory in self._directories):
+            self.on_all_failed(failure)
 
     @property
     def was_clean_stop(self) -> bool:

@@ -39,6 +39,16 @@ def test_the_line_says_where_clients_go_and_sigterm_stops_it_cleanly(up, tmp_pat
     assert (tmp_path / "data/broker-1/.kafka_cleanshutdown").exists()
 
 
+def test_a_broker_whose_data_directory_has_gone_ends_and_says_why(up, program, tmp_path):
+    started = up("--data", tmp_path / "data")
+    (tmp_path / "data/broker-1").rename(tmp_path / "gone")
+    program("topic", "create", "t", "--bootstrap", started.bootstrap)
+    with started.process as process:
+        assert process.wait(timeout=60) == 1
+        line = process.stderr.read().decode().splitlines()[-1]
+    assert line.startswith(f"fastlog: log directory {tmp_path}/data/broker-1 is fenced: "), line
+
+
 @pytest.mark.parametrize("command", ["up", "coordinator"])
 @pytest.mark.parametrize(("stdout", "end"), [("gone", (141, b"")), ("full", (1, b"fastlog: No space left on device\n"))])
 def test_what_cannot_say_that_it_is_ready_ends(program, tmp_path, command, stdout, end):

@@ -269,6 +269,18 @@ def test_a_close_that_finds_no_room_leaves_no_mark_of_a_clean_stop(storage, topi
     assert read(made.open().get("t", 0)) == [(0, b"v")]
 
 
+def test_the_failure_of_the_last_directory_is_told(storage, tmp_path):
+    manager = storage(tmp_path / "one", tmp_path / "two").open()
+    told = []
+    manager.on_all_failed = told.append
+    (one, _), (two, _) = manager.directories()
+    one.fail("test", OSError(errno.EIO, "broken"))
+    assert told == []
+    two.fail("test", OSError(errno.EIO, "broken"))
+    two.fail("again", OSError(errno.EIO, "broken"))
+    assert told == [two.failure]
+
+
 def test_when_every_directory_has_failed_loading_fails(storage, topic_id, batch):
     made = storage()
     made.append(made.open().create("t", 0, topic_id), batch())
