@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from fastlog import _core
-from fastlog.errors import UsageError
+from fastlog.errors import KafkaStorageError, UsageError
 from fastlog.wire.messages.create_topics import CreateTopicsRequest
+from fastlog.wire.messages.delete_topics import DeleteTopicsRequest
 from fastlog.wire.messages.init_producer_id import InitProducerIdRequest
 from fastlog.wire.messages.metadata import MetadataRequest
 from fastlog.wire.messages.produce import ProduceRequest
@@ -85,6 +86,28 @@ def test_a_broker_whose_coordinator_can_write_nothing_any_more_says_so(broker):
     assert broker.call(CreateTopicsRequest(topics=[topic], timeout_ms=1), 7).topics[0].error_code != 0
     broker.run_until(lambda: lost)
     assert [why.errno for why in lost] == [errno.EIO]
+
+
+def test_a_deletion_whose_names_cannot_be_synced_is_refused_and_finished_by_the_next_start(broker, monkeypatch):
+    create(broker, "t")
+    disk = broker.node.logs.environment.disk
+    sync_directory = disk.sync_directory
+
+    def fail(path):
+        if path == DATA:
+            raise OSError(errno.EIO, "broken")
+        sync_directory(path)
+
+    monkeypatch.setattr(disk, "sync_directory", fail)
+    request = DeleteTopicsRequest(topics=[DeleteTopicsRequest.DeleteTopicState(name="t")], timeout_ms=1_000)
+    assert broker.call(request, 6).responses[0].error_code == KafkaStorageError.code
+    assert [str(failure) for failure in broker.node.logs.failures] == [
+        f"log directory {DATA} is fenced: the names of deleted logs were not synced: [Errno 5] broken"
+    ]
+    monkeypatch.undo()
+    broker.restart("lose")
+    assert list(broker.node.view.image.topics) == []
+    assert [path for path, _ in broker.machine.drive.files() if path.startswith(f"{DATA}/t-0/")] == []
 
 
 def test_a_clean_stop_is_marked_and_reads_no_log(broker):

@@ -68,7 +68,7 @@ class Replicas(Protocol):
         """Put a topic's options in force."""
 
     def delete(self, topics: Sequence[Topic]) -> Pending[None]:
-        """Stop all partitions of topics and put their logs out of reach, durably."""
+        """Stop all partitions of topics and put their logs out of reach, durably; KafkaStorageError where one may be left."""
 
 
 class ControllerMoved(FastlogError):
@@ -99,7 +99,11 @@ class ControllerDriver:
         self._events: deque[Callable[[], Flow]] = deque()
         self._working = False
         self._queued_look: dict[str, None] = {}
+        self._due_again: dict[Callable[[], Flow], None] = {}
+        """What is tried again in a moment."""
         self._broken: dict[tuple[str, int], Exception] = {}
+        self._undeleted: dict[str, KafkaError] = {}
+        """Topics of which something is left that cannot be taken away now, and why."""
         self._epochs_on_disk: dict[tuple[str, int], int] = {}
         self._closed = False
         self._follower = Follower(client, view, broker_id, self, self._handle)
@@ -198,6 +202,8 @@ class ControllerDriver:
                 raise _for_clients(error) from error
         if self.is_active:
             yield self._handle(self._deletions_changed)
+            if name in self._undeleted:
+                raise self._undeleted[name]
         else:
             yield self._seen(partial(_gone, name))
 
@@ -264,9 +270,19 @@ class ControllerDriver:
             logger.warning("the metadata could not be read or written: %s", error)
             self._in_doubt, self.is_active = True, False
             if self._is_connected:
-                self._reactor.call_later(RETRY_MS, self._handle, self._rejoin)
+                self._try_again(self._rejoin)
         elif not isinstance(error, KafkaError):  # which is an answer to who asked
             logger.error("a decision could not be carried out: %s", error, exc_info=error)
+
+    def _try_again(self, event: Callable[[], Flow]) -> None:
+        """Handle an event once more in a moment: once, however often that is asked for until then."""
+        if event not in self._due_again:
+            self._due_again[event] = None
+            self._reactor.call_later(RETRY_MS, self._handle_again, event)
+
+    def _handle_again(self, event: Callable[[], Flow]) -> None:
+        del self._due_again[event]
+        self._handle(event)
 
     def _resign(self) -> None:
         self.is_active, self._in_doubt = False, True
@@ -399,11 +415,9 @@ class ControllerDriver:
         if (yield self._client.exists(layout.FEATURE)) is None:
             yield self._client.create(layout.FEATURE, layout.encode_feature())
         yield from self.read_brokers(self._look_again)
-        deletions, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
-        for name in deletions:
-            yield from self._delete(name)
+        yield from self._delete_all()
         names, _ = yield self._client.children(layout.TOPICS, self._look_again)
-        topics = yield from self.read_topics(names)
+        topics = yield from self.read_topics([name for name in names if name not in self._undeleted])
         image = self._view.image
         image = image.without_topics(name for name in image.topics if name not in topics).with_topics(topics.values())
         decision = controller.settle(image, image.topics.values())
@@ -420,6 +434,8 @@ class ControllerDriver:
         self._in_doubt = False
 
     def _adopt(self, found: Sequence[FoundPartition], may_adopt: bool) -> Flow:
+        # Without those of topics that somebody wanted deleted before the start, and that are gone by now.
+        found = [one for one in found if (one.topic, one.partition_index) in self._epochs_on_disk]
         topics, strays = controller.adopt(self._view.image, found, self._broker_id)
         if not may_adopt:
             unknown = {topic.name for topic in topics}
@@ -496,9 +512,21 @@ class ControllerDriver:
     def _deletions_changed(self) -> Flow:
         if not self._may_decide():
             return
+        yield from self._delete_all()
+
+    def _delete_all(self) -> Flow:
+        """Delete what somebody wants deleted; a topic whose logs cannot be taken away is tried again, and keeps no other back."""
         names, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
+        before, self._undeleted = self._undeleted, {}
         for name in names:
-            yield from self._delete(name)
+            try:
+                yield from self._delete(name)
+            except KafkaError as error:
+                self._undeleted[name] = error
+                if name not in before:
+                    logger.error("topic %s cannot be deleted now, and is not forgotten: %s", name, error)
+        if self._undeleted:
+            self._try_again(self._deletions_changed)
 
     def _delete(self, name: str) -> Flow:
         """Take a topic out of sight, then its logs, then its znodes, so that it cannot come back from any half."""
@@ -667,13 +695,15 @@ class ControllerDriver:
         if not own:
             return
         failed = yield self._replicas.lead(own)
+        news = {key: error for key, error in failed.items() if key not in self._broken}
         for change in own:
             self._broken.pop((change.topic.name, change.partition_index), None)
+        if news:
+            (name, index), error = next(iter(news.items()))
+            logger.error("%d partitions are not available, the first is %s-%d: %s", len(news), name, index, error)
         if failed:
             self._broken.update(failed)
-            (name, index), error = next(iter(failed.items()))
-            logger.error("%d partitions are not available, the first is %s-%d: %s", len(failed), name, index, error)
-            self._reactor.call_later(RETRY_MS, self._handle, self._mend)
+            self._try_again(self._mend)
 
     def _mend(self) -> Flow:
         topics = self._view.image.topics

@@ -13,16 +13,20 @@ look is enough. Rules:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from fastlog.coordinator.client import CoordinatorClient, WatchCallback
 from fastlog.coordinator.watches import EventType, WatchEvent
 from fastlog.env.reactor import Pending
+from fastlog.errors import KafkaError
 from fastlog.metadata import layout
 from fastlog.metadata.controller import Change
 from fastlog.metadata.image import Topic
 from fastlog.metadata.view import ClusterView
+
+logger = logging.getLogger(__name__)
 
 Flow = Generator[Pending[Any], Any, None]
 
@@ -115,7 +119,10 @@ class Follower:
         gone = [topic for name, topic in known.items() if name not in there or (name in topics and topics[name].id != topic.id)]
         if gone:
             self._view.publish(self._view.image.without_topics(topic.name for topic in gone))
-            yield from self._reader.forget(gone)
+            try:
+                yield from self._reader.forget(gone)
+            except KafkaError as error:  # the cluster has forgotten them, so nobody asks for what is left of them here
+                logger.error("of deleted topics something is left on this broker: %s", error)
         if topics:
             yield from self._reader.tell(list(self._own_changes(topics.values())))
             self._view.publish(self._view.image.with_topics(topics.values()))

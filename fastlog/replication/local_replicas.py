@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from fastlog.errors import KafkaError
+from fastlog.errors import KafkaError, KafkaStorageError
 from fastlog.metadata.image import Topic
 from fastlog.replication.partition import Partition
 from fastlog.storage.recovery import write_topic_id
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from fastlog.metadata.controller import Change
     from fastlog.replication.partition_set import PartitionSet
     from fastlog.replication.topic_options import TopicOptions
+    from fastlog.storage.environment import LogDirectory
     from fastlog.storage.log import Log
     from fastlog.storage.log_manager import LogManager
 
 PARTITIONS_PER_TURN: Final = 20
 """Bringing up one takes some 100 us, most of it for the files of a new log."""
+FIRST_LEADER_EPOCH: Final = 0
 
 logger = logging.getLogger(__name__)
 
@@ -80,17 +82,19 @@ class LocalReplicas:
         topic, index, state = change.topic, change.partition_index, change.partition
         partition = self._partitions.get(topic.name, index)
         if partition is None:
-            log = self._log_of(topic, index)
+            # Whoever led it before, in an earlier life of this broker too, did so under an epoch of its own: see `settle`.
+            is_new = state.leader == self._broker_id and state.leader_epoch == FIRST_LEADER_EPOCH
+            log = self._log_of(topic, index, is_new=is_new)
             log.configure(self._options.log_config_for(topic.name))
             partition = Partition(topic.name, topic.id, index, self._broker_id, log)
             self._partitions.add(partition)
         if state.leader_epoch >= partition.leader_epoch:
             partition.become(state.leader, state.leader_epoch, state.replicas, state.isr)
 
-    def _log_of(self, topic: Topic, index: int) -> Log:
+    def _log_of(self, topic: Topic, index: int, *, is_new: bool) -> Log:
         log = self._logs.get(topic.name, index)
         if log is None:
-            return self._logs.create(topic.name, index, topic.id)
+            return self._logs.create(topic.name, index, topic.id, is_new=is_new)
         if log.topic_id is None:  # a Kafka from before topic ids wrote it, or the file was lost with a machine
             write_topic_id(self._logs.environment, log.path, topic.id)
             log.topic_id = topic.id
@@ -101,19 +105,39 @@ class LocalReplicas:
         return log
 
     def _delete(self, topics: Sequence[Topic]) -> Generator[Pending[Any], Any, None]:
+        touched: dict[LogDirectory, None] = {}
+        failure: KafkaStorageError | None = None
         count = 0
         for topic in topics:
             for index in range(len(topic.partitions)):
                 self._partitions.remove(topic.name, index)
-                log = self._logs.get(topic.name, index)
-                if log is not None and log.topic_id in (None, topic.id):
-                    self._logs.delete(topic.name, index)
+                try:
+                    self._put_away(topic, index, touched)
+                except KafkaStorageError as error:
+                    failure = failure or error
                 count += 1
                 if count % PARTITIONS_PER_TURN == 0:
                     yield self._reactor.next_turn()
             self._options.forget(topic.name)
         environment = self._logs.environment
-        for path in self._logs.config.log_dirs:
-            synced: Pending[None] = self._reactor.pending()
-            environment.flusher.submit(partial(environment.disk.sync_directory, path), synced.settle)
-            yield synced
+        for directory, _ in self._logs.directories():
+            # All that can be: an attempt before this one may have got no further than the names.
+            if directory.failure is None or directory in touched:
+                synced: Pending[None] = self._reactor.pending()
+                environment.flusher.submit(partial(environment.disk.sync_directory, directory.path), synced.settle)
+                try:
+                    yield synced
+                except OSError as error:
+                    directory.fail("the names of deleted logs were not synced", error)
+                    failure = failure or KafkaStorageError(str(directory.failure))
+        if failure is not None:
+            raise failure
+
+    def _put_away(self, topic: Topic, index: int, touched: dict[LogDirectory, None]) -> None:
+        log, state = self._logs.get(topic.name, index), topic.partitions[index]
+        if log is None:
+            if state.exists and self._broker_id in state.replicas:
+                self._logs.expect_none(topic.name, index)
+        elif log.topic_id in (None, topic.id):
+            self._logs.delete(topic.name, index)
+            touched[log.directory] = None

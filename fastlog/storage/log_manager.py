@@ -285,14 +285,22 @@ class LogManager:
         """Return every data directory with the logs in it, in the order of log.dirs."""
         return [(directory, list(directory.logs.values())) for directory in self._directories]
 
-    def create(self, topic: str, partition: int, topic_id: bytes | None = None) -> Log:
+    def expect_none(self, topic: str, partition: int) -> None:
+        """Raise KafkaStorageError where a log that is not known may be in a directory that is fenced."""
+        for failure in self.failures:
+            raise KafkaStorageError(f"{names.partition_directory(topic, partition)} may be where nobody can look: {failure}")
+
+    def create(self, topic: str, partition: int, topic_id: bytes | None = None, *, is_new: bool = True) -> Log:
         """Make an empty log in the data directory that has the fewest.
 
-        InvalidTopic for a name that is not fit for a path, KafkaStorageError when no directory can take it.
+        InvalidTopic for a name that is not fit for a path, KafkaStorageError when no directory can take it, or when the partition
+        `is_new` to nobody and may be in a directory that is fenced.
         """
         directory_name = names.partition_directory(topic, partition)
         if (topic, partition) in self._logs:
             raise ValueError(f"{directory_name} exists")
+        if not is_new:
+            self.expect_none(topic, partition)
         config = self._log_config_for(topic)
         usable = [directory for directory in self._directories if directory.failure is None]
         if not usable:

@@ -11,6 +11,7 @@ class KeptReplicas:
         self.leading = {}
         self.deleted = []
         self.failing = {}
+        self.keeping = {}
         self.orders = []
 
     def lead(self, changes):
@@ -32,7 +33,8 @@ class KeptReplicas:
             for index in range(len(topic.partitions)):
                 self.leading.pop((topic.name, index), None)
         outcome = self._reactor.pending()
-        outcome.complete(None)
+        errors = [self.keeping[topic.name] for topic in topics if topic.name in self.keeping]
+        outcome.settle(None, errors[0] if errors else None)
         return outcome
 
 

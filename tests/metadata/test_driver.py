@@ -11,7 +11,7 @@ from fastlog.errors import (
     UnknownTopicOrPartition,
     UsageError,
 )
-from fastlog.metadata.controller import FoundPartition
+from fastlog.metadata.controller import FoundPartition, want_deletion
 from fastlog.metadata.image import Broker, Endpoint
 
 
@@ -121,6 +121,61 @@ def test_logs_go_before_znodes_so_that_a_deletion_resumes(one_broker, new_machin
     restarted = new_metadata_broker(new_machine(crashed_at[0])).start()
     assert "t" not in restarted.view.image.topics
     assert not any(path[-2:] == "/t" for path in restarted.znodes())
+
+
+def test_a_deletion_that_resumes_leaves_nothing_to_adopt(one_broker, new_machine, new_metadata_broker):
+    one_broker.start()
+    topic = one_broker.create("t", 2)
+    one_broker.driver.close()
+    one_broker.machine.wait(one_broker.client.multi(want_deletion("t")))
+    found = [FoundPartition("t", index, topic.id) for index in range(2)]
+    restarted = new_metadata_broker(new_machine(one_broker.machine.disk.synced_contents())).start(found)
+    assert restarted.replicas.deleted == ["t"]
+    assert restarted.view.image.topics == {}
+    assert not any(path[-2:] == "/t" for path in restarted.znodes())
+
+
+def test_a_topic_whose_logs_stay_where_they_are_keeps_no_other_from_going(one_broker, caplog):
+    one_broker.start()
+    for name in ("a", "b", "c"):
+        one_broker.create(name)
+    driver, machine, replicas = one_broker.driver, one_broker.machine, one_broker.replicas
+    replicas.keeping = {"b": KafkaStorageError("read-only")}
+    for _ in range(2):
+        with pytest.raises(KafkaStorageError, match="read-only"):
+            machine.wait(driver.delete_topic("b"))
+    machine.wait(driver.delete_topic("c"))
+    with pytest.raises(TopicAlreadyExists):
+        one_broker.create("b")
+    assert list(one_broker.view.image.topics) == ["a"]
+    assert "/brokers/topics/b" in one_broker.znodes() and "/brokers/topics/c" not in one_broker.znodes()
+    attempts = replicas.deleted.count("b")
+    while replicas.deleted.count("b") < attempts + 3:
+        machine.turn()
+    assert [record.message for record in caplog.records] == ["topic b cannot be deleted now, and is not forgotten: read-only"]
+    replicas.keeping = {}
+    while "/brokers/topics/b" in one_broker.znodes():
+        machine.turn()
+    machine.turn(50)
+    assert replicas.deleted.count("b") == attempts + 4, "one attempt at a time, and none when it is done"
+    assert one_broker.create("b").partitions[0].leader_epoch == 0
+
+
+def test_a_topic_whose_logs_stay_where_they_are_keeps_no_broker_from_starting(one_broker, new_machine, new_metadata_broker):
+    one_broker.start()
+    topic = one_broker.create("t")
+    one_broker.create("u")
+    one_broker.driver.close()
+    one_broker.machine.wait(one_broker.client.multi(want_deletion("t")))
+    restarted = new_metadata_broker(new_machine(one_broker.machine.disk.synced_contents()))
+    restarted.replicas.keeping = {"t": KafkaStorageError("read-only")}
+    restarted.start([FoundPartition("t", 0, topic.id)])
+    assert list(restarted.view.image.topics) == ["u"]
+    assert list(restarted.replicas.leading) == [("u", 0)]
+    restarted.replicas.keeping = {}
+    while "/brokers/topics/t" in restarted.znodes():
+        restarted.machine.turn()
+    assert list(restarted.view.image.topics) == ["u"]
 
 
 def test_a_restart_finds_everything_again_under_new_leader_epochs(one_broker, new_machine, new_metadata_broker):

@@ -126,6 +126,17 @@ def test_a_data_directory_that_has_gone_is_not_made_anew(storage, topic_id):
     assert f"{directory} is fenced" in str(failure)
 
 
+def test_a_partition_that_is_not_new_may_be_in_a_directory_that_nobody_could_read(storage, tmp_path, topic_id):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    manager.create("t", 0, topic_id, is_new=False)
+    (one, _), _ = manager.directories()
+    one.fail("test", OSError(errno.EIO, "broken"))
+    with pytest.raises(KafkaStorageError, match=r"t-1 may be where nobody can look: .*one is fenced"):
+        manager.create("t", 1, topic_id, is_new=False)
+    assert manager.create("t", 1, topic_id).path == f"{tmp_path}/two/t-1"
+
+
 def test_deleting_hides_at_once_and_unlinks_later(storage, topic_id, batch):
     made = storage(file_delete_delay_ms=1000)
     manager = made.open()

@@ -1,0 +1,88 @@
+"""A broker with several log directories, one of which cannot be read: what is in it waits there, all else goes on."""
+
+import signal
+
+import pytest
+
+from fastlog.client.blocking import Client
+from fastlog.errors import KafkaStorageError
+
+TOPICS = "abcd"
+FIRST_SEGMENT = "00000000000000000000.log"
+
+
+@pytest.fixture
+def start(program, tmp_path):
+    """Start a broker over the directories `one` and `two`; return its process and where it is reached."""
+    options = {
+        "broker.id": 1,
+        "listeners": "PLAINTEXT://127.0.0.1:0",
+        "log.dirs": f"{tmp_path}/one,{tmp_path}/two",
+    }
+    config = tmp_path / "server.properties"
+    config.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
+
+    def start_one():
+        process = program("broker", "--config", config)
+        fields = dict(field.split("=", 1) for field in process.stdout.readline().decode().split()[1:])
+        return process, fields["bootstrap"]
+
+    return start_one
+
+
+def end(process):
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return err.decode()
+
+
+def values(client, topic):
+    with client.consumer([(topic, 0)]) as consumer:
+        return [record.value for record in consumer.records(stop_at_end=True)]
+
+
+def partitions_in(directory):
+    return sorted(path.name for path in directory.glob("?-0"))
+
+
+def delete(client, topic):
+    client.wait(client.admin().delete_topic(topic))
+
+
+def test_what_is_in_a_directory_that_cannot_be_read_waits_there(start, tmp_path):
+    process, bootstrap = start()
+    with Client(bootstrap) as client, client.producer() as producer:
+        for topic in TOPICS:
+            producer.send(topic, topic.encode(), partition=0)
+            producer.flush()
+    end(process)
+    one, two = (partitions_in(tmp_path / name) for name in ("one", "two"))
+    assert (one, two) == (["a-0", "c-0"], ["b-0", "d-0"])
+    segment = tmp_path / "two/b-0" / FIRST_SEGMENT
+    segment.rename(tmp_path / "kept")
+    segment.mkdir()
+
+    process, bootstrap = start()
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ac"] == [[b"a"], [b"c"]]
+        with pytest.raises(KafkaStorageError):
+            delete(client, "b")
+        delete(client, "a")
+        with client.producer() as producer:
+            producer.send("new", b"new", partition=0)
+            producer.flush()
+        assert values(client, "new") == [b"new"]
+    told = end(process)
+    assert "2 partitions are not available" in told and told.count("topic b cannot be deleted now") == 1, told
+    assert (tmp_path / "one/new-0").is_dir()
+    assert (partitions_in(tmp_path / "one"), partitions_in(tmp_path / "two")) == (["c-0"], two)
+
+    segment.rmdir()
+    (tmp_path / "kept").rename(segment)
+    process, bootstrap = start()
+    with Client(bootstrap) as client:
+        assert values(client, "d") == [b"d"]
+        assert sorted(topic.name for topic in client.wait(client.admin().topics())) == ["c", "d", "new"]
+    end(process)
+    assert partitions_in(tmp_path / "two") == ["d-0"]
