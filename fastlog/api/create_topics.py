@@ -12,7 +12,7 @@ nothing is begun.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastlog.api.config_entries import strongest_source, topic_entries
 from fastlog.api.context import (
@@ -23,6 +23,7 @@ from fastlog.api.context import (
     RESOURCE_TOPIC,
     RequestContext,
 )
+from fastlog.api.encoded import EncodedAnswer, Portions
 from fastlog.api.registry import Api
 from fastlog.api.waiting import within
 from fastlog.errors import InvalidRequest, KafkaError, PolicyViolation, RequestTimedOut, TopicAuthorizationFailed
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from fastlog.metadata.driver import ControllerDriver
     from fastlog.metadata.topic_plan import TopicPlanner
     from fastlog.metadata.view import ClusterView
+
+TOPICS_PER_TURN: Final = 50
+"""Each takes some 100 us, most of it for its options in the answer."""
+FIRST_WITH_OPTIONS: Final = 5
 
 Result = CreateTopicsResponse.CreatableTopicResult
 
@@ -56,17 +61,17 @@ class CreateTopicsHandler:
         """Return the API for the registry."""
         return Api(19, "CreateTopics", 2, 7, self.handle, self.refuse)
 
-    def handle(self, context: RequestContext, request: CreateTopicsRequest) -> Pending[CreateTopicsResponse]:
+    def handle(self, context: RequestContext, request: CreateTopicsRequest) -> Pending[EncodedAnswer]:
         """Create what can be created, and answer when it is there."""
         return self._reactor.spawn(self._create(context, request))
 
-    def _create(self, context: RequestContext, request: CreateTopicsRequest) -> Flow[CreateTopicsResponse]:
+    def _create(self, context: RequestContext, request: CreateTopicsRequest) -> Flow[EncodedAnswer]:
         times = Counter(topic.name for topic in request.topics)
         wishes = {topic.name: _wish(topic) for topic in request.topics}
         too_many = sum(max(0, self._planner.partition_count(wish)) for wish in wishes.values()) > MAX_PARTITIONS_PER_REQUEST
-        results: dict[str, Result] = {}
-        creating: list[tuple[NewTopic, Pending[Any]]] = []
-        for name, wish in wishes.items():
+        outcomes: dict[str, NewTopic | KafkaError] = {}
+        creating: list[tuple[str, Pending[Any]]] = []
+        for count, (name, wish) in enumerate(wishes.items(), 1):
             try:
                 if times[name] > 1:
                     raise InvalidRequest("Duplicate topic name.")
@@ -78,27 +83,41 @@ class CreateTopicsHandler:
                 if request.timeout_ms <= 0:
                     raise RequestTimedOut
                 if not request.validate_only:
-                    creating.append((topic, within(self._reactor, self._driver.create_topic(topic), request.timeout_ms)))
-                results[name] = self._created(context, topic)
+                    creating.append((name, within(self._reactor, self._driver.create_topic(topic), request.timeout_ms)))
+                outcomes[name] = topic
             except KafkaError as error:
-                results[name] = _failed(name, error)
-        for topic, created in creating:
+                outcomes[name] = error
+            if count % TOPICS_PER_TURN == 0:
+                yield self._reactor.next_turn()
+        for name, created in creating:
             try:
                 yield created
             except KafkaError as error:
-                results[topic.name] = _failed(topic.name, error)
-        return CreateTopicsResponse(throttle_time_ms=context.throttle("request", 1), topics=list(results.values()))
+                outcomes[name] = error
+        begun = CreateTopicsResponse(throttle_time_ms=context.throttle("request", 1))
+        portions = Portions(begun, "topics", context.api_version)
+        told = list(outcomes.items())
+        for first in range(0, len(told), TOPICS_PER_TURN):
+            if first:
+                yield self._reactor.next_turn()
+            portions.add([self._result(context, *one) for one in told[first : first + TOPICS_PER_TURN]])
+        return portions.answer()
 
     def _may_create(self, context: RequestContext, topic: str) -> bool:
         return context.authorize(OPERATION_CREATE, RESOURCE_CLUSTER, CLUSTER_RESOURCE_NAME) or context.authorize(
             OPERATION_CREATE, RESOURCE_TOPIC, topic
         )
 
+    def _result(self, context: RequestContext, name: str, outcome: NewTopic | KafkaError) -> Result:
+        return _failed(name, outcome) if isinstance(outcome, KafkaError) else self._created(context, outcome)
+
     def _created(self, context: RequestContext, topic: NewTopic) -> Result:
         result = Result(name=topic.name, topic_id=topic.id, error_message=None)
         if not context.authorize(OPERATION_DESCRIBE_CONFIGS, RESOURCE_TOPIC, topic.name):
             result.topic_config_error_code = TopicAuthorizationFailed.code
             result.configs = None
+            return result
+        if context.api_version < FIRST_WITH_OPTIONS:
             return result
         result.num_partitions = len(topic.assignment)
         result.replication_factor = len(topic.assignment[0])
