@@ -328,10 +328,11 @@ def send_buffers(descriptor: int, buffers: Sequence[Buffer | Region], skip: int 
 # ---- memory ---------------------------------------------------------------------------------------------------------------
 
 def give_back_memory() -> int:
-    """Give the kernel what this process can do without: free memory of the heap, and pages of files mapped but never written.
+    """Give the kernel what this process can do without: free memory of the heap, and unwritten pages of programs and libraries.
 
-    For after a start, which leaves both. The pages (programs, libraries, tables) stay in the page cache, and come back without
-    any I/O when they are touched. Return the bytes of them that were resident, 0 where /proc is not there. Releases the GIL.
+    For after a start, which leaves both. The pages stay in the page cache, and come back from there when they are touched. Return
+    the bytes of them that were resident, 0 where the system does not tell (/proc/self/pagemap). Releases the GIL; any thread may
+    load and unload libraries meanwhile.
     """
 
 # ---- segments -------------------------------------------------------------------------------------------------------------

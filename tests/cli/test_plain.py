@@ -19,8 +19,9 @@ from fastlog.node import UpOptions
 
 WAIT_S = 60
 NOT_NEEDED = {
-    "argparse", "asyncio", "base64", "click", "contextlib", "dataclasses", "datetime", "fastlog.config", "fastlog.errors",
-    "fastlog.wire", "hashlib", "inspect", "ipaddress", "logging", "numpy", "re", "ssl", "tempfile", "traceback", "typing", "uuid",
+    "argparse", "asyncio", "base64", "click", "contextlib", "dataclasses", "datetime", "enum", "fastlog.config", "fastlog.errors",
+    "fastlog.wire", "hashlib", "inspect", "ipaddress", "logging", "numpy", "re", "signal", "socket", "ssl", "tempfile",
+    "traceback", "typing", "uuid",
 }  # fmt: skip
 THEN_TELL = """
 import gc, sys

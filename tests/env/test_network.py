@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from fastlog.env import READABLE, WRITABLE
-from fastlog.env.network import SocketNetwork, raise_descriptor_limit
+from fastlog.env.network import SocketNetwork, raise_descriptor_limit, takes_both_families
 
 POLL_NS = 5_000_000_000
 
@@ -83,6 +83,29 @@ def test_every_address_of_a_machine_without_ipv6_is_every_address_of_ipv4(net, a
     net.connect("127.0.0.1", listener.port)
     wait_for(net, listener, READABLE)
     assert listener.accept().peer_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("refused", ["socket", "setsockopt"])
+def test_a_machine_that_has_no_sockets_for_both_families_is_known(refused, monkeypatch):
+    closed = []
+
+    class Probe:
+        def __init__(self, family, kind):
+            self.step("socket")
+
+        def setsockopt(self, *option):
+            self.step("setsockopt")
+
+        def step(self, name):
+            if name == refused:
+                raise OSError(errno.EAFNOSUPPORT, "not here")
+
+        def close(self):
+            closed.append(refused)
+
+    monkeypatch.setattr("fastlog.env.network.socket.socket", Probe)
+    assert not takes_both_families()
+    assert closed == (["setsockopt"] if refused == "setsockopt" else [])
 
 
 def test_nothing_there_blocks_and_the_end_is_zero_bytes(net):

@@ -22,4 +22,6 @@ def test_memory_of_the_start_is_given_back_once_off_the_loop(environment, monkey
     environment.started()
     while not given_back:
         environment.reactor.run_turn()
-    assert given_back != [threading.current_thread()]
+    [thread] = given_back
+    assert thread is not threading.current_thread()
+    assert environment.reactor._timers == []
