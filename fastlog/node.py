@@ -137,6 +137,7 @@ class Node:
         self._starting: Flow | None = None
         self._stopping: Pending[None] | None = None
         self._store: ConfigStore | None = None
+        self._producer_ids: ProducerIds | None = None
         self.options = BrokerOptions(config)
         """The options as they are now, dynamic ones included."""
         self._options = TopicOptions(self.options)
@@ -246,6 +247,7 @@ class Node:
         groups = self._groups = GroupCoordinator(
             reactor, environment.random, view, partitions, appender, _group_options(config), self.metrics
         )
+        producer_ids = self._producer_ids = ProducerIds(reactor, client, config.broker_id)
         registry = Registry()
         for handler in (
             produce,
@@ -263,7 +265,7 @@ class Node:
             ApiVersionsHandler(registry),
             CreateTopicsHandler(reactor, self.options, view, planner, driver),
             DeleteTopicsHandler(reactor, view, driver, is_enabled=config.boolean("delete.topic.enable")),
-            InitProducerIdHandler(reactor, ProducerIds(reactor, client, config.broker_id)),
+            InitProducerIdHandler(reactor, producer_ids),
             DescribeClusterHandler(view),
             CreatePartitionsHandler(reactor, view, planner, driver),
             DeleteRecordsHandler(partitions, view),
@@ -337,6 +339,7 @@ class Node:
         self.logs.load(loaded.settle)
         yield loaded
         found = [FoundPartition(log.topic, log.partition, log.topic_id, log.leader_epochs.latest) for log in self.logs]
+        yield from self._insist(partial(self._skip_producer_ids, [one for log in self.logs for one in log.producer_ids]))
         yield from self._insist(partial(self._register, client))
         # A coordinator elsewhere knows all topics but those that a cluster brings along as its first broker starts on it.
         may_adopt = self._coordinator is not None or is_new
@@ -387,6 +390,10 @@ class Node:
             wait_ms = config.integer("zookeeper.session.timeout.ms") * 3 // 2
             yield from registration.wait_for_no_other(reactor, client, config.broker_id, wait_ms)
         return cluster_id, is_new
+
+    def _skip_producer_ids(self, seen: list[int]) -> Flow:
+        assert self._producer_ids is not None
+        yield from self._producer_ids.begin_behind(seen)
 
     def _register(self, client: CoordinatorClient) -> Flow:
         yield from registration.register(client, self.config.broker_id, self.endpoints, self.environment.clock.wall_ms())

@@ -17,7 +17,7 @@ import errno
 import logging
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -255,6 +255,11 @@ class Log:
     @property
     def producer_count(self) -> int:
         return len(self._producers.entries)
+
+    @property
+    def producer_ids(self) -> Iterable[int]:
+        """The ids of all producers that are remembered."""
+        return self._producers.entries
 
     def active_producers(self) -> list[tuple[int, ProducerEntry]]:
         """Return (producer id, entry) of every producer of which something is written."""

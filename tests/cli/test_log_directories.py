@@ -1,5 +1,8 @@
-"""A broker with several log directories, one of which cannot be read: what is in it waits there, all else goes on."""
+"""A broker with several log directories, one of which cannot be read: what is in it waits there, all else goes on. And one whose
+coordinator knows less than its log directories.
+"""
 
+import shutil
 import signal
 
 import pytest
@@ -86,3 +89,17 @@ def test_what_is_in_a_directory_that_cannot_be_read_waits_there(start, tmp_path)
         assert sorted(topic.name for topic in client.wait(client.admin().topics())) == ["c", "d", "new"]
     end(process)
     assert partitions_in(tmp_path / "two") == ["d-0"]
+
+
+def test_nobody_gets_a_producer_id_that_a_log_has_records_under(start, tmp_path):
+    for value in (b"first", b"second"):
+        process, bootstrap = start()
+        with Client(bootstrap) as client, client.producer(idempotent=True) as producer:
+            producer.send("a", value, partition=0)
+            producer.flush()
+        end(process)
+        shutil.rmtree(tmp_path / "coordinator")
+    process, bootstrap = start()
+    with Client(bootstrap) as client:
+        assert values(client, "a") == [b"first", b"second"], "taken for a repetition"
+    end(process)

@@ -2,7 +2,7 @@ import pytest
 
 from fastlog.coordinator.errors import NoNode
 from fastlog.metadata import layout
-from fastlog.metadata.producer_ids import BLOCK_SIZE, ProducerIds, ProducerIdsExhausted
+from fastlog.metadata.producer_ids import BLOCK_SIZE, MAX_PRODUCER_ID, ProducerIds, ProducerIdsExhausted
 
 
 @pytest.fixture
@@ -59,3 +59,17 @@ def test_errors_reach_everybody_and_the_next_try_is_new(one_broker, ids):
     machine.wait(client.set(layout.PRODUCER_IDS, last))
     with pytest.raises(ProducerIdsExhausted):
         machine.wait(ProducerIds(machine.reactor, client, 1).next())
+
+
+def test_begins_behind_the_ids_that_logs_know_of(one_broker, ids):
+    machine = one_broker.machine
+    spawn = machine.reactor.spawn
+    machine.wait(spawn(ids.begin_behind([])))
+    assert not one_broker.znodes()[layout.PRODUCER_IDS]
+    machine.wait(spawn(ids.begin_behind([3, 2999, MAX_PRODUCER_ID, 7])))
+    assert one_broker.znodes()[layout.PRODUCER_IDS] == b'{"version":1,"broker":1,"block_start":"2000","block_end":"2999"}'
+    machine.wait(spawn(ids.begin_behind([2000])))
+    assert machine.wait(ids.next()) == 3000
+    machine.wait(one_broker.client.set(layout.PRODUCER_IDS, b"{"))
+    machine.wait(spawn(ids.begin_behind([5000])))
+    assert one_broker.znodes()[layout.PRODUCER_IDS] == b"{"
