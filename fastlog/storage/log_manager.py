@@ -23,7 +23,7 @@ from fastlog.storage.environment import LogDirectory, StorageEnvironment
 from fastlog.storage.log import Log
 from fastlog.storage.log_config import DAY_MS, LogConfig
 from fastlog.storage.meta_properties import MetaProperties
-from fastlog.storage.recovery import LastStop, Progress, load_steps, new_log
+from fastlog.storage.recovery import LastStop, Progress, load_steps, new_log, remove_steps
 from fastlog.storage.steps import Steps, run_on
 
 logger = logging.getLogger("fastlog.storage")
@@ -215,10 +215,10 @@ class LogManager:
             under_way -= 1
             if log is not None:
                 try:
-                    self._add(directory, log)
-                except UsageError as twice:
+                    self._take_up(directory, log)
+                except (UsageError, KafkaStorageError) as twice:
                     log.abandon()
-                    failed = failed or twice
+                    failed = failed or UsageError(str(twice))
             elif isinstance(error, UsageError):
                 failed = failed or error
             elif isinstance(error, (OSError, CorruptRecord)):
@@ -263,10 +263,24 @@ class LogManager:
         )
         return load_steps(self.environment, directory, topic, index, self._log_config_for(topic), self._dirty, stop, progress)
 
+    def _take_up(self, directory: _DataDirectory, log: Log) -> None:
+        """Add a log that was found. Of two of a partition one that never had a record gives way: its making was given up.
+
+        UsageError where both have some.
+        """
+        other = self._logs.get((log.topic, log.partition))
+        if other is not None:
+            if log.log_end_offset and other.log_end_offset:
+                raise UsageError(f"{log.path}: {other.path} holds the same partition: move one of them away")
+            empty, kept = (other, log) if log.log_end_offset else (log, other)
+            logger.warning("%s has no records, and %s is the same partition's: it is removed", empty.path, kept.path)
+            self._delete(empty)
+            if empty is log:
+                return
+        self._add(directory, log)
+
     def _add(self, directory: _DataDirectory, log: Log) -> None:
         key = (log.topic, log.partition)
-        if key in self._logs:
-            raise UsageError(f"{log.path}: {self._logs[key].path} holds the same partition: move one of them away")
         self._logs[key] = directory.logs[key] = log
 
     # ---- logs -------------------------------------------------------------------------------------------------------------
@@ -291,7 +305,7 @@ class LogManager:
             raise KafkaStorageError(f"{names.partition_directory(topic, partition)} may be where nobody can look: {failure}")
 
     def create(self, topic: str, partition: int, topic_id: bytes | None = None, *, is_new: bool = True) -> Log:
-        """Make an empty log in the data directory that has the fewest.
+        """Make an empty log in the data directory that has the fewest, or in the next one that can take it.
 
         InvalidTopic for a name that is not fit for a path, KafkaStorageError when no directory can take it, or when the partition
         `is_new` to nobody and may be in a directory that is fenced.
@@ -305,21 +319,27 @@ class LogManager:
         usable = [directory for directory in self._directories if directory.failure is None]
         if not usable:
             raise KafkaStorageError("every log directory is fenced")
-        directory = min(usable, key=lambda candidate: len(candidate.logs))
-        try:
-            log = new_log(self.environment, directory, topic, partition, topic_id, config, self._dirty)
-        except OSError as error:
-            directory.write_failed(f"{directory.path}/{directory_name} cannot be made", error)
-            raise KafkaStorageError(f"{directory_name} cannot be made: {error.strerror}") from None
-        self._add(directory, log)
-        return log
+        why: str | None = None
+        for directory in sorted(usable, key=lambda candidate: len(candidate.logs)):
+            try:
+                log = new_log(self.environment, directory, topic, partition, topic_id, config, self._dirty)
+            except OSError as error:
+                directory.write_failed(f"{directory.path}/{directory_name} cannot be made", error)
+                why = why or error.strerror
+            else:
+                self._add(directory, log)
+                return log
+        raise KafkaStorageError(f"{directory_name} cannot be made: {why}")
 
     def delete(self, topic: str, partition: int) -> None:
         """Take a partition's log out of sight at once; its files go after file.delete.delay.ms. One that is not there is fine."""
         log = self._logs.get((topic, partition))
         if log is not None:
-            hidden = self._hide(log, names.delete_directory(topic, partition, self._unique_hex()))
-            self._remove_later(hidden, log.config.file_delete_delay_ms)
+            self._delete(log)
+
+    def _delete(self, log: Log) -> None:
+        hidden = self._hide(log, names.delete_directory(log.topic, log.partition, self._unique_hex()))
+        self._remove_later(hidden, log.config.file_delete_delay_ms)
 
     def set_aside(self, topic: str, partition: int) -> str:
         """Take a partition's log out of sight and keep its files, as a stray of Kafka's; return the path where they are now."""
@@ -337,26 +357,21 @@ class LogManager:
         except OSError as error:  # the log stays known: whoever tries again must not take it for gone
             directory.write_failed(f"{log.path} cannot be taken away", error)
             raise KafkaStorageError(f"{log.topic}-{log.partition} cannot be taken away: {error.strerror}") from None
-        del self._logs[log.topic, log.partition]
-        del directory.logs[log.topic, log.partition]
+        key = (log.topic, log.partition)
+        if directory.logs.get(key) is log:
+            del self._logs[key], directory.logs[key]
         log.abandon()
         return hidden
 
     def _remove_later(self, path: str, delay_ms: int) -> None:
         def remove() -> None:
-            run_on(self.environment.flusher, self._remove_steps(path), removed)
+            run_on(self.environment.flusher, remove_steps(self.environment.disk, path), removed)
 
         def removed(_: None, error: BaseException | None) -> None:
             if error is not None and not self._closed:
                 logger.warning("%s could not be removed, the next start tries again: %s", path, error)
 
         self.environment.call_later(delay_ms, remove)
-
-    def _remove_steps(self, path: str) -> Steps[None]:
-        disk = self.environment.disk
-        for name in disk.list_directory(path):
-            yield partial(disk.unlink, f"{path}/{name}")
-        yield partial(disk.remove_directory, path)
 
     # ---- the turn, and what comes from time to time -----------------------------------------------------------------------
 

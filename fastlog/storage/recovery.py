@@ -15,10 +15,12 @@ import os
 import struct
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from fastlog._core import RecoveredBatch, Segment
+from fastlog.env import Disk
 from fastlog.errors import CorruptRecord, UsageError
 from fastlog.storage import leader_epochs, names, partition_metadata
 from fastlog.storage.checkpoints import TEMPORARY_SUFFIX, read_file, write_steps, write_unsynced
@@ -28,7 +30,7 @@ from fastlog.storage.log import Log
 from fastlog.storage.log_config import LogConfig
 from fastlog.storage.producer_state import ProducerState
 from fastlog.storage.segment_files import SegmentFiles
-from fastlog.storage.steps import Steps
+from fastlog.storage.steps import Steps, run_now
 
 logger = logging.getLogger("fastlog.storage")
 
@@ -390,16 +392,23 @@ def new_log(
     config: LogConfig,
     dirty: list[Log],
 ) -> Log:
-    """Make a partition's directory with an empty log; OSError when it cannot be made."""
+    """Make a partition's directory with an empty log; OSError when it cannot be made; nothing is left then if possible."""
     path = f"{directory.path}/{names.partition_directory(topic, partition)}"
     disk = environment.disk
     if not disk.exists(directory.path):  # unmounted, or removed: what was written in its place would be lost
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory.path)
-    disk.make_directories(path)
-    if topic_id is not None:
-        write_topic_id(environment, path, topic_id)
+    is_ours = not disk.exists(path)
     files = SegmentFiles(disk, path, 0, environment.clock.wall_ms(), 0)
-    files.create(config)
+    try:
+        disk.make_directories(path)
+        if topic_id is not None:
+            write_topic_id(environment, path, topic_id)
+        files.create(config)
+    except OSError:
+        if is_ours:
+            with suppress(OSError):
+                run_now(remove_steps(disk, path))
+        raise
     return Log(
         environment,
         directory,
@@ -417,6 +426,13 @@ def new_log(
         dirty=dirty,
         names_unsynced=True,
     )
+
+
+def remove_steps(disk: Disk, path: str) -> Steps[None]:
+    """Remove a partition's directory with all that is in it."""
+    for name in disk.list_directory(path):
+        yield partial(disk.unlink, f"{path}/{name}")
+    yield partial(disk.remove_directory, path)
 
 
 def write_topic_id(environment: StorageEnvironment, path: str, topic_id: bytes) -> None:

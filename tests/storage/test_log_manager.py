@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,13 +87,31 @@ def test_logs_are_spread_over_directories(storage, tmp_path, topic_id):
     assert {log.topic_id for log in manager} == {topic_id}
 
 
-def test_the_same_partition_twice(storage, tmp_path, topic_id):
+def test_the_same_partition_twice(storage, tmp_path, topic_id, batch):
     made = storage(tmp_path / "one", tmp_path / "two")
-    made.open().create("t", 0, topic_id)
+    made.append(made.open().create("t", 0, topic_id), batch())
     made.close()
-    os.makedirs(tmp_path / "two" / "t-0")
+    shutil.copytree(tmp_path / "one" / "t-0", tmp_path / "two" / "t-0")
     with pytest.raises(UsageError, match="t-0 holds the same partition"):
         made.open()
+
+
+@pytest.mark.parametrize("empty", ["one", "two"])
+@pytest.mark.parametrize("end", ["close", "crash"])
+def test_of_a_partition_twice_the_one_that_never_had_a_record_gives_way(storage, tmp_path, topic_id, batch, read, empty, end):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    made.append(made.open().create("t", 0, topic_id), batch([b"kept"]))
+    getattr(made, end)()
+    if empty == "one":
+        (tmp_path / "one" / "t-0").rename(tmp_path / "two" / "t-0")
+    (tmp_path / empty / "t-0").mkdir()
+    manager = made.open()
+    assert read(manager.get("t", 0)) == [(0, b"kept")]
+    [left] = [name for name in os.listdir(tmp_path / empty) if name.startswith("t-0")]
+    assert left.endswith("-delete")
+    made.append(manager.get("t", 0), batch([b"more"]))
+    made.close()
+    assert read(made.open().get("t", 0)) == [(0, b"kept"), (1, b"more")]
 
 
 def test_names_are_checked_where_the_path_is_built(storage):
@@ -111,6 +130,18 @@ def test_a_topic_that_finds_no_room(storage, topic_id, batch):
         manager.create("t", 0, topic_id)
     made.disk.failures = []
     assert made.append(manager.create("t", 0, topic_id), batch())[0].base_offset == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("path", ["/one/t-0", "/one/t-0/0"])
+def test_a_topic_goes_where_it_can_be_made(storage, tmp_path, topic_id, batch, number, path):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    made.disk.fail("mkdir" if path.endswith("t-0") else "create", path, number)
+    log = manager.create("t", 0, topic_id)
+    assert log.path == f"{tmp_path}/two/t-0"
+    assert not (tmp_path / "one" / "t-0").exists()
+    assert bool(manager.failures) == (number == errno.EIO)
 
 
 def test_a_data_directory_that_has_gone_is_not_made_anew(storage, topic_id):
@@ -317,7 +348,7 @@ def test_the_same_partition_twice_is_told_also_after_a_crash(storage, tmp_path, 
     made = storage(tmp_path / "one", tmp_path / "two")
     made.append(made.open().create("t", 0, topic_id), batch())
     made.crash()
-    os.makedirs(tmp_path / "two" / "t-0")
+    shutil.copytree(tmp_path / "one" / "t-0", tmp_path / "two" / "t-0")
     manager = LogManager(made.manager_environment(), StorageConfig(log_dirs=made.log_dirs), lambda topic: made.log_config)
     manager.lock()
     outcome = []
