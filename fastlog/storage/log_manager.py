@@ -53,9 +53,9 @@ class _DataDirectory(LogDirectory):
 
     __slots__ = ("checkpoint_files", "last_stop_was_clean", "lock", "logs", "offsets_at_start")
 
-    def __init__(self, environment: StorageEnvironment, path: str, lock: DirectoryLock) -> None:
+    def __init__(self, environment: StorageEnvironment, path: str) -> None:
         super().__init__(path, environment.clock)
-        self.lock = lock
+        self.lock: DirectoryLock | None = None
         self.logs: dict[tuple[str, int], Log] = {}
         self.last_stop_was_clean = False
         self.offsets_at_start: dict[str, Offsets] = {}
@@ -103,15 +103,22 @@ class LogManager:
     def lock(self) -> MetaProperties | None:
         """Make and lock every data directory and return the identity found in them, None when they are new.
 
-        UsageError that says which directory cannot be used, why, and what to do.
+        UsageError that says which directory cannot be used, why, and what to do. Beside another that has an identity, one that
+        the disk does not let be used is fenced instead: what is in the others is served.
         """
         identity: MetaProperties | None = None
+        unusable: list[tuple[_DataDirectory, OSError]] = []
         try:
             for path in self.config.log_dirs:
-                self._directories.append(_DataDirectory(self.environment, path, self._lock_directory(path)))
+                self._directories.append(_DataDirectory(self.environment, path))
                 self._directories[-1].on_failure(self._directory_failed)
             for directory in self._directories:
-                found = self._stored_identity(directory)
+                try:
+                    self._lock_directory(directory)
+                    found = self._stored_identity(directory)
+                except OSError as error:
+                    unusable.append((directory, error))
+                    continue
                 if found is None:
                     continue
                 if identity is not None and found != identity:
@@ -119,22 +126,24 @@ class LogManager:
                         f"{directory.path}: its {meta_properties.FILE_NAME} differs from that of another of log.dirs"
                     )
                 identity = found
+            for directory, why in unusable:
+                if identity is None:
+                    raise cannot_use(f"data directory {directory.path}", why) from None
+                directory.fail("it cannot be used", why)
         except BaseException:
             self._unlock()
             raise
         return identity
 
-    def _lock_directory(self, path: str) -> DirectoryLock:
-        disk = self.environment.disk
+    def _lock_directory(self, directory: _DataDirectory) -> None:
+        disk, path = self.environment.disk, directory.path
         try:
             make_directories_durably(disk, path)
-            return disk.lock_directory(path)
+            directory.lock = disk.lock_directory(path)
         except BlockingIOError:
             raise UsageError(
                 f"data directory {path} is held by another process: stop that one, or choose another directory"
             ) from None
-        except OSError as error:
-            raise cannot_use(f"data directory {path}", error) from None
 
     def _stored_identity(self, directory: _DataDirectory) -> MetaProperties | None:
         path = f"{directory.path}/{meta_properties.FILE_NAME}"
@@ -144,6 +153,8 @@ class LogManager:
     def identify(self, cluster_id: str, node_id: int) -> None:
         """Mark the directories as this broker's; UsageError when one is of another cluster or broker."""
         for directory in self._directories:
+            if directory.failure is not None:
+                continue
             path = f"{directory.path}/{meta_properties.FILE_NAME}"
             found = self._stored_identity(directory)
             if found is not None:
@@ -156,7 +167,8 @@ class LogManager:
 
     def _unlock(self) -> None:
         for directory in self._directories:
-            directory.lock.release()
+            if directory.lock is not None:
+                directory.lock.release()
         self._directories = []
 
     @property
@@ -185,6 +197,8 @@ class LogManager:
         """
         waiting: deque[tuple[_DataDirectory, str, int]] = deque()
         for directory in self._directories:
+            if directory.failure is not None:
+                continue
             try:
                 waiting.extend((directory, topic, index) for topic, index in self._look(directory))
             except OSError as error:

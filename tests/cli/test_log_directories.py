@@ -103,3 +103,26 @@ def test_nobody_gets_a_producer_id_that_a_log_has_records_under(start, tmp_path)
     with Client(bootstrap) as client:
         assert values(client, "a") == [b"first", b"second"], "taken for a repetition"
     end(process)
+
+
+def test_a_directory_that_cannot_even_be_locked_keeps_the_others_from_nothing(start, tmp_path):
+    process, bootstrap = start()
+    with Client(bootstrap) as client, client.producer() as producer:
+        for topic in "ab":
+            producer.send(topic, topic.encode(), partition=0)
+            producer.flush()
+    end(process)
+    (tmp_path / "two").rename(tmp_path / "kept")
+    (tmp_path / "two").touch()
+
+    process, bootstrap = start()
+    with Client(bootstrap) as client:
+        assert values(client, "a") == [b"a"]
+    assert "b-0 may be where nobody can look" in end(process)
+
+    (tmp_path / "two").unlink()
+    (tmp_path / "kept").rename(tmp_path / "two")
+    process, bootstrap = start()
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    end(process)

@@ -49,6 +49,27 @@ def test_a_directory_that_cannot_be_used(storage, tmp_path, operation, number, a
     made.open()  # the lock of the first was given up
 
 
+@pytest.mark.parametrize(("operation", "name"), [("mkdir", "/one"), ("lock", "/one"), ("open", "/one/meta.properties")])
+def test_a_directory_that_cannot_be_used_any_more(storage, tmp_path, topic_id, batch, read, operation, name):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    for index in range(2):
+        made.append(manager.create("t", index, topic_id), batch([b"kept"]))
+    made.close()
+    made.disk.fail(operation, name, errno.EROFS)
+    manager = made.open()
+    assert [str(failure) for failure in manager.failures if "one is fenced: it cannot be used: " in str(failure)]
+    assert read(manager.get("t", 1)) == [(0, b"kept")]
+    assert manager.get("t", 0) is None
+    with pytest.raises(KafkaStorageError):
+        manager.create("t", 0, topic_id, is_new=False)
+    made.close()
+    made.disk.failures = []
+    manager = made.open()
+    assert [read(manager.get("t", index)) for index in range(2)] == [[(0, b"kept")]] * 2
+    assert manager.failures == []
+
+
 def test_identity(storage, tmp_path):
     made = storage(tmp_path / "one")
     made.open()
