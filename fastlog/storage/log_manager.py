@@ -7,8 +7,10 @@ anything is appended, and comes back only when every log of the directory was fl
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,13 +53,15 @@ class StorageConfig:
 class _DataDirectory(LogDirectory):
     """A log directory with its lock, its checkpoints and what they said at the start."""
 
-    __slots__ = ("checkpoint_files", "last_stop_was_clean", "lock", "logs", "offsets_at_start")
+    __slots__ = ("checkpoint_files", "last_stop_was_clean", "lock", "logs", "offsets_at_start", "unmarked")
 
     def __init__(self, environment: StorageEnvironment, path: str) -> None:
         super().__init__(path, environment.clock)
         self.lock: DirectoryLock | None = None
         self.logs: dict[tuple[str, int], Log] = {}
         self.last_stop_was_clean = False
+        self.unmarked: MetaProperties | None = None
+        """The identity that it is still to get: it holds nothing, so it is new, or a mount point without its disk."""
         self.offsets_at_start: dict[str, Offsets] = {}
         self.checkpoint_files = {
             name: CheckpointFile(
@@ -93,6 +97,8 @@ class LogManager:
         self._directories: list[_DataDirectory] = []
         self._logs: dict[tuple[str, int], Log] = {}
         self._dirty: list[Log] = []
+        self._is_known = False
+        """Whether one of the directories has an identity from before."""
         self._is_loaded = False
         self._closed = False
         self.on_all_failed: Callable[[StorageFailed], object] = lambda failure: None
@@ -130,6 +136,7 @@ class LogManager:
                 if identity is None:
                     raise cannot_use(f"data directory {directory.path}", why) from None
                 directory.fail("it cannot be used", why)
+            self._is_known = identity is not None
         except BaseException:
             self._unlock()
             raise
@@ -151,7 +158,10 @@ class LogManager:
         return meta_properties.parse(data, path) if data else None
 
     def identify(self, cluster_id: str, node_id: int) -> None:
-        """Mark the directories as this broker's; UsageError when one is of another cluster or broker."""
+        """Mark the directories as this broker's; UsageError when one is of another cluster or broker.
+
+        One that holds nothing, beside others that are marked, gets its mark with its first log, or when all went well without.
+        """
         for directory in self._directories:
             if directory.failure is not None:
                 continue
@@ -159,11 +169,19 @@ class LogManager:
             found = self._stored_identity(directory)
             if found is not None:
                 meta_properties.check(found, cluster_id, node_id, path)
-            else:
-                try:
-                    write_now(self.environment.disk, path, MetaProperties(cluster_id, node_id).content())
-                except OSError as error:
-                    raise cannot_use(f"data directory {directory.path}", error) from None
+                continue
+            directory.unmarked = MetaProperties(cluster_id, node_id)
+            try:
+                if not self._is_known or self._partitions_in(directory):
+                    self._mark(directory)
+            except OSError as error:
+                raise cannot_use(f"data directory {directory.path}", error) from None
+
+    def _mark(self, directory: _DataDirectory) -> None:
+        if directory.unmarked is not None:
+            path = f"{directory.path}/{meta_properties.FILE_NAME}"
+            write_now(self.environment.disk, path, directory.unmarked.content())
+            directory.unmarked = None
 
     def _unlock(self) -> None:
         for directory in self._directories:
@@ -259,13 +277,14 @@ class LogManager:
         if directory.last_stop_was_clean:
             disk.unlink(mark)
             disk.sync_directory(path)
-        partitions = []
         for name in disk.list_directory(path):
             if names.is_delete_directory(name):
                 self._remove_later(f"{path}/{name}", 0)
-            elif (found := names.parse_partition_directory(name)) is not None and found[0] != names.METADATA_TOPIC:
-                partitions.append(found)
-        return partitions
+        return self._partitions_in(directory)
+
+    def _partitions_in(self, directory: _DataDirectory) -> list[tuple[str, int]]:
+        found = map(names.parse_partition_directory, self.environment.disk.list_directory(directory.path))
+        return [one for one in found if one is not None and one[0] != names.METADATA_TOPIC]
 
     def _load_steps(self, directory: _DataDirectory, topic: str, index: int, progress: Progress) -> Steps[Log]:
         key, at_start = (topic, index), directory.offsets_at_start
@@ -314,9 +333,22 @@ class LogManager:
         return [(directory, list(directory.logs.values())) for directory in self._directories]
 
     def expect_none(self, topic: str, partition: int) -> None:
-        """Raise KafkaStorageError where a log that is not known may be in a directory that is fenced."""
+        """Raise KafkaStorageError where a log that is not known may be in a directory that is fenced.
+
+        One that holds nothing at all, not even a mark, is fenced now: its disk may not be mounted.
+        """
+        name = names.partition_directory(topic, partition)
+        for directory in self._directories:
+            if directory.unmarked is not None:
+                mark = meta_properties.FILE_NAME
+                error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{directory.path}/{mark}")
+                directory.fail(
+                    f"it holds nothing, and {name} is nowhere: mount its disk, or copy {mark} into it from another of log.dirs "
+                    "where it is to be empty",
+                    error,
+                )
         for failure in self.failures:
-            raise KafkaStorageError(f"{names.partition_directory(topic, partition)} may be where nobody can look: {failure}")
+            raise KafkaStorageError(f"{name} may be where nobody can look: {failure}")
 
     def create(self, topic: str, partition: int, topic_id: bytes | None = None, *, is_new: bool = True) -> Log:
         """Make an empty log in the data directory that has the fewest, or in the next one that can take it.
@@ -336,6 +368,7 @@ class LogManager:
         why: str | None = None
         for directory in sorted(usable, key=lambda candidate: len(candidate.logs)):
             try:
+                self._mark(directory)
                 log = new_log(self.environment, directory, topic, partition, topic_id, config, self._dirty)
             except OSError as error:
                 directory.write_failed(f"{directory.path}/{directory_name} cannot be made", error)
@@ -480,5 +513,6 @@ class LogManager:
                     file.write_now(directory.offsets(name))
                 mark = json.dumps({"version": 0, "brokerEpoch": -1}, separators=(",", ":"))
                 write_now(self.environment.disk, f"{directory.path}/{CLEAN_SHUTDOWN_FILE}", mark.encode())
+                self._mark(directory)
         except OSError as error:
             directory.fail("closing failed", error)

@@ -70,6 +70,44 @@ def test_a_directory_that_cannot_be_used_any_more(storage, tmp_path, topic_id, b
     assert manager.failures == []
 
 
+def test_a_directory_that_holds_nothing_may_be_a_disk_that_is_not_mounted(storage, tmp_path, topic_id, batch, read):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    for index in range(2):
+        made.append(manager.create("t", index, topic_id), batch([b"kept"]))
+    made.close()
+    (tmp_path / "two").rename(tmp_path / "disk")
+    for end in (made.crash, made.close):
+        manager = made.open()
+        with pytest.raises(KafkaStorageError, match=r"t-1 may be where nobody can look: .*two is fenced: it holds nothing"):
+            manager.create("t", 1, topic_id, is_new=False)
+        assert manager.create("new", 0, topic_id).path == f"{tmp_path}/one/new-0"
+        manager.delete("new", 0)
+        end()
+    assert os.listdir(tmp_path / "two") == [".lock"]
+    shutil.copy(tmp_path / "one" / "meta.properties", tmp_path / "two")
+    assert made.open().create("t", 1, topic_id, is_new=False).path == f"{tmp_path}/two/t-1", "somebody wants it so"
+    made.close()
+    shutil.rmtree(tmp_path / "two")
+    (tmp_path / "disk").rename(tmp_path / "two")
+    assert read(made.open().get("t", 1)) == [(0, b"kept")]
+
+
+@pytest.mark.parametrize("end", ["close", "crash", "create"])
+def test_a_directory_that_is_added(storage, tmp_path, topic_id, batch, end):
+    made = storage(tmp_path / "one")
+    made.append(made.open().create("t", 0, topic_id), batch())
+    made.close()
+    both = storage(tmp_path / "one", tmp_path / "two")
+    manager = both.open()
+    assert not (tmp_path / "two" / "meta.properties").exists()
+    if end == "create":
+        assert manager.create("t", 1, topic_id).path == f"{tmp_path}/two/t-1"
+    else:
+        getattr(both, end)()
+    assert (tmp_path / "two" / "meta.properties").exists() == (end != "crash")
+
+
 def test_identity(storage, tmp_path):
     made = storage(tmp_path / "one")
     made.open()
