@@ -57,7 +57,7 @@ from fastlog.coordinator.server import CoordinatorServer
 from fastlog.coordinator.service import Coordinator
 from fastlog.env import DirectoryLock, Environment, Listener
 from fastlog.env.reactor import Pending
-from fastlog.errors import FastlogError, UsageError, cannot_listen
+from fastlog.errors import FastlogError, UsageError, cannot_listen, cannot_use
 from fastlog.groups import classic
 from fastlog.groups.appender import Appender
 from fastlog.groups.coordinator import GroupCoordinator, GroupOptions
@@ -111,8 +111,8 @@ class Node:
     ) -> None:
         """Put a broker together; nothing is read or written before `start`.
 
-        The coordinator's directory lies beside the first of `log.dirs` where none is given: never in it, where Kafka would take
-        it for a partition.
+        The coordinator's directory lies beside the first of `log.dirs` where none is given (once made, beside any of them): never
+        in it, where Kafka would take it for a partition.
         """
         self.config = config
         self.environment = environment
@@ -122,7 +122,9 @@ class Node:
         self.is_ready = False
         self.endpoints: tuple[Endpoint, ...] = ()
         """Where clients are told to reach this broker, one entry for each listener; known once `start` has returned."""
-        self._coordinator_directory = coordinator_directory or _beside(config.log_directories[0])
+        self._coordinator_directories = (
+            tuple(map(_beside, config.log_directories)) if coordinator_directory is None else (coordinator_directory,)
+        )
         self._coordinator_address = coordinator_address
         self._coordinator_lock: DirectoryLock | None = None
         self._coordinator_server: CoordinatorServer | None = None
@@ -165,7 +167,7 @@ class Node:
         identity = self.logs.lock()
         try:
             reactor = self.environment.reactor
-            self._client = self._open_client()
+            self._client = self._open_client(identity)
             self._put_together(self._client)
             self._bind()
         except BaseException:
@@ -188,10 +190,10 @@ class Node:
         reactor.spawn(self._starting).then(settled)
         return started
 
-    def _open_client(self) -> CoordinatorClient:
+    def _open_client(self, identity: MetaProperties | None) -> CoordinatorClient:
         environment, address = self.environment, self.config.coordinator
         if address is None:
-            return LocalClient(environment.reactor, self._open_coordinator())
+            return LocalClient(environment.reactor, self._open_coordinator(self._find_coordinator(identity)))
         self._remote = RemoteClient(
             environment.reactor,
             environment.random,
@@ -201,8 +203,29 @@ class Node:
         )
         return self._remote
 
-    def _open_coordinator(self) -> Coordinator:
-        path = self._coordinator_directory
+    def _find_coordinator(self, identity: MetaProperties | None) -> str:
+        """Return the directory of the own coordinator.
+
+        UsageError where one would be made for data of which only a part is there: it would take that for all there is.
+        """
+        first = self._coordinator_directories[0]
+        if identity is None:
+            return first
+        for path in self._coordinator_directories:
+            try:
+                if self.environment.disk.exists(path):
+                    return path
+            except OSError as error:
+                raise cannot_use(f"the coordinator's directory {path}", error) from None
+        lacking = self.logs.lacking
+        if lacking:
+            raise UsageError(
+                f"there is no coordinator at {first}, and log directory {lacking[0]} holds nothing or cannot be used: "
+                "mount what is missing, or take that directory out of log.dirs to have topics made of what is in the others"
+            )
+        return first
+
+    def _open_coordinator(self, path: str) -> Coordinator:
         coordinator, self._coordinator_lock = open_coordinator(self.environment, path)
         self._coordinator = coordinator
         coordinator.on_lost.append(lambda: self._lost(coordinator.failed))
@@ -398,9 +421,8 @@ class Node:
     def _register(self, client: CoordinatorClient) -> Flow:
         yield from registration.register(client, self.config.broker_id, self.endpoints, self.environment.clock.wall_ms())
 
-    @staticmethod
-    def _join(driver: ControllerDriver, found: list[FoundPartition], may_adopt: bool, register: Callable[[], Flow]) -> Flow:
-        yield driver.start(found, may_adopt=may_adopt, register=register)
+    def _join(self, driver: ControllerDriver, found: list[FoundPartition], may_adopt: bool, register: Callable[[], Flow]) -> Flow:
+        yield driver.start(found, may_adopt=may_adopt, is_all=not self.logs.failures, register=register)
 
     def _learn_broker_options(self) -> Flow:
         assert self._store is not None

@@ -39,6 +39,7 @@ from fastlog.errors import (
     RequestTimedOut,
     TopicAlreadyExists,
     UnknownTopicOrPartition,
+    UsageError,
 )
 from fastlog.metadata import controller, layout
 from fastlog.metadata.controller import Change, Decision, FoundPartition, NewTopic
@@ -114,18 +115,23 @@ class ControllerDriver:
     # ---- from outside ----
 
     def start(
-        self, found: Sequence[FoundPartition], *, may_adopt: bool = True, register: Callable[[], Flow] | None = None
+        self,
+        found: Sequence[FoundPartition],
+        *,
+        may_adopt: bool = True,
+        is_all: bool = True,
+        register: Callable[[], Flow] | None = None,
     ) -> Pending[None]:
         """Take part in the election, then bring the partitions online (as the controller), or follow who has won.
 
         `found` are the partition directories on this broker; those that the coordinator does not know are adopted if that is
-        allowed. No partition is led under a leader epoch that its log has seen, whatever the coordinator says. `register` is how
-        the broker, registered already, does so again when its session has expired. Fails with the CoordinatorError that was in
-        the way; it may be tried again.
+        allowed, a UsageError where they are not all there is (`is_all`). No partition is led under an epoch that its log has
+        seen, whatever the coordinator says. `register` is how the broker, registered already, does so again when its session has
+        expired. Fails with the CoordinatorError that was in the way; it may be tried again.
         """
         self._epochs_on_disk = {(one.topic, one.partition_index): one.leader_epoch for one in found}
         self._register = register
-        return self._reactor.spawn(self._start(found, may_adopt))
+        return self._reactor.spawn(self._start(found, may_adopt, is_all))
 
     def close(self) -> None:
         """Make no more decisions."""
@@ -271,7 +277,7 @@ class ControllerDriver:
             self._in_doubt, self.is_active = True, False
             if self._is_connected:
                 self._try_again(self._rejoin)
-        elif not isinstance(error, KafkaError):  # which is an answer to who asked
+        elif not isinstance(error, (KafkaError, UsageError)):  # which are answers to who asked
             logger.error("a decision could not be carried out: %s", error, exc_info=error)
 
     def _try_again(self, event: Callable[[], Flow]) -> None:
@@ -330,10 +336,10 @@ class ControllerDriver:
 
     # ---- election ----
 
-    def _start(self, found: Sequence[FoundPartition], may_adopt: bool) -> Flow:
+    def _start(self, found: Sequence[FoundPartition], may_adopt: bool, is_all: bool) -> Flow:
         self._is_started = True
         yield self._handle(self._rejoin, _as_it_is)
-        yield self._handle(lambda: self._adopt(found, may_adopt and self.is_active), _as_it_is)
+        yield self._handle(lambda: self._adopt(found, may_adopt and self.is_active, is_all), _as_it_is)
 
     def _rejoin(self) -> Flow:
         """Find the broker's place after its start, after a lost connection and after a lost session."""
@@ -433,13 +439,18 @@ class ControllerDriver:
         self._view.publish(image)
         self._in_doubt = False
 
-    def _adopt(self, found: Sequence[FoundPartition], may_adopt: bool) -> Flow:
+    def _adopt(self, found: Sequence[FoundPartition], may_adopt: bool, is_all: bool) -> Flow:
         # Without those of topics that somebody wanted deleted before the start, and that are gone by now.
         found = [one for one in found if (one.topic, one.partition_index) in self._epochs_on_disk]
         topics, strays = controller.adopt(self._view.image, found, self._broker_id)
         if not may_adopt:
             unknown = {topic.name for topic in topics}
             strays, topics = [*strays, *(one for one in found if one.topic in unknown)], []
+        if topics and not is_all:
+            raise UsageError(
+                f"topic {topics[0].name} is not known to the coordinator, and a log directory that may hold partitions of it "
+                "cannot be read: mend that one, or take it out of log.dirs to have the topic made of what is in the others"
+            )
         for stray in strays:
             logger.warning(
                 "directory %s-%d belongs to no topic of this cluster: it is left alone", stray.topic, stray.partition_index

@@ -53,13 +53,15 @@ class StorageConfig:
 class _DataDirectory(LogDirectory):
     """A log directory with its lock, its checkpoints and what they said at the start."""
 
-    __slots__ = ("checkpoint_files", "last_stop_was_clean", "lock", "logs", "offsets_at_start", "unmarked")
+    __slots__ = ("checkpoint_files", "is_marked", "last_stop_was_clean", "lock", "logs", "offsets_at_start", "unmarked")
 
     def __init__(self, environment: StorageEnvironment, path: str) -> None:
         super().__init__(path, environment.clock)
         self.lock: DirectoryLock | None = None
         self.logs: dict[tuple[str, int], Log] = {}
         self.last_stop_was_clean = False
+        self.is_marked = False
+        """Whether it had its identity when it was locked."""
         self.unmarked: MetaProperties | None = None
         """The identity that it is still to get: it holds nothing, so it is new, or a mount point without its disk."""
         self.offsets_at_start: dict[str, Offsets] = {}
@@ -127,6 +129,7 @@ class LogManager:
                     continue
                 if found is None:
                     continue
+                directory.is_marked = True
                 if identity is not None and found != identity:
                     raise UsageError(
                         f"{directory.path}: its {meta_properties.FILE_NAME} differs from that of another of log.dirs"
@@ -193,6 +196,11 @@ class LogManager:
     def failures(self) -> list[StorageFailed]:
         """Why directories are fenced, one entry each."""
         return [directory.failure for directory in self._directories if directory.failure is not None]
+
+    @property
+    def lacking(self) -> list[str]:
+        """The locked directories that have no identity, and those that cannot be used."""
+        return [directory.path for directory in self._directories if directory.failure is not None or not directory.is_marked]
 
     def _directory_failed(self, failure: StorageFailed) -> None:
         if self._is_loaded and all(directory.failure is not None for directory in self._directories):

@@ -17,17 +17,21 @@ FIRST_SEGMENT = "00000000000000000000.log"
 @pytest.fixture
 def start(program, tmp_path):
     """Start a broker over the directories `one` and `two`; return its process and where it is reached."""
-    options = {
-        "broker.id": 1,
-        "listeners": "PLAINTEXT://127.0.0.1:0",
-        "log.dirs": f"{tmp_path}/one,{tmp_path}/two",
-    }
     config = tmp_path / "server.properties"
-    config.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
 
-    def start_one():
+    def start_one(*directories):
+        options = {
+            "broker.id": 1,
+            "listeners": "PLAINTEXT://127.0.0.1:0",
+            "log.dirs": ",".join(f"{tmp_path}/{name}" for name in directories or ("one", "two")),
+        }
+        config.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
         process = program("broker", "--config", config)
-        fields = dict(field.split("=", 1) for field in process.stdout.readline().decode().split()[1:])
+        line = process.stdout.readline().decode()
+        if not line:
+            _, err = process.communicate(timeout=60)
+            return process.returncode, err.decode()
+        fields = dict(field.split("=", 1) for field in line.split()[1:])
         return process, fields["bootstrap"]
 
     return start_one
@@ -126,3 +130,73 @@ def test_a_directory_that_cannot_even_be_locked_keeps_the_others_from_nothing(st
     with Client(bootstrap) as client:
         assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
     end(process)
+
+
+@pytest.fixture
+def apart(start):
+    """Fill two directories on disks of their own with the topics `a` and `b`; the coordinator is on the first disk."""
+    directories = ("first/logs", "second/logs")
+    process, bootstrap = start(*directories)
+    with Client(bootstrap) as client:
+        for topic in "ab":
+            client.wait(client.admin().create_topic(topic, partitions=1, configs={"retention.ms": "-1"}))
+            with client.producer() as producer:
+                producer.send(topic, topic.encode(), partition=0)
+                producer.flush()
+    end(process)
+    return directories
+
+
+def test_the_coordinator_is_found_beside_any_directory(start, tmp_path, apart):
+    process, bootstrap = start(*reversed(apart))
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    assert "adopted" not in end(process)
+    assert not (tmp_path / "second/coordinator").exists()
+
+
+@pytest.mark.parametrize("damage", ["gone", "unusable"])
+def test_no_coordinator_is_made_for_a_part_of_the_data(start, tmp_path, apart, damage):
+    (tmp_path / "first").rename(tmp_path / "kept")
+    (tmp_path / "first").mkdir()
+    if damage == "unusable":
+        (tmp_path / "first/logs").touch()
+    code, told = start(*apart)
+    assert code == 2 and "there is no coordinator at" in told and "first/logs holds nothing or cannot be used" in told
+    shutil.rmtree(tmp_path / "first")
+    (tmp_path / "kept").rename(tmp_path / "first")
+    process, bootstrap = start(*apart)
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    assert "adopted" not in end(process)
+
+
+def test_no_topic_is_made_of_a_part_of_its_partitions(start, tmp_path, apart):
+    shutil.rmtree(tmp_path / "first/coordinator")
+    segment = tmp_path / "second/logs/b-0" / FIRST_SEGMENT
+    segment.rename(tmp_path / "kept")
+    segment.mkdir()
+    for _ in range(2):
+        code, told = start(*apart)
+        assert code == 2 and "topic a is not known to the coordinator" in told and "Traceback" not in told
+    segment.rmdir()
+    (tmp_path / "kept").rename(segment)
+    process, bootstrap = start(*apart)
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    assert "adopted topic b" in end(process)
+
+
+def test_the_partitions_of_a_disk_that_is_not_mounted_are_not_begun_anew(start, tmp_path, apart):
+    (tmp_path / "second").rename(tmp_path / "kept")
+    for _ in range(2):
+        process, bootstrap = start(*apart)
+        with Client(bootstrap) as client:
+            assert values(client, "a") == [b"a"]
+        assert "second/logs is fenced: it holds nothing, and b-0 is nowhere" in end(process)
+    shutil.rmtree(tmp_path / "second")
+    (tmp_path / "kept").rename(tmp_path / "second")
+    process, bootstrap = start(*apart)
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    assert "fenced" not in end(process)
