@@ -717,14 +717,17 @@ class ControllerDriver:
             self._try_again(self._mend)
 
     def _mend(self) -> Flow:
+        """Bring up what could not be; whoever waits for the partitions of a topic here looks for them when it is published."""
         topics = self._view.image.topics
-        yield from self.tell(
-            [
-                Change(topics[name], index, topics[name].partitions[index])
-                for name, index in self._broken
-                if name in topics and topics[name].partitions[index].exists
-            ]
-        )
+        changes = [
+            Change(topics[name], index, topics[name].partitions[index])
+            for name, index in self._broken
+            if name in topics and topics[name].partitions[index].exists
+        ]
+        yield from self.tell(changes)
+        mended = {one.topic.name: one.topic for one in changes if (one.topic.name, one.partition_index) not in self._broken}
+        if mended:
+            self._view.publish(self._view.image.with_topics(mended.values()))
 
 
 def _cause(error: CoordinatorError) -> type[CoordinatorError]:

@@ -646,3 +646,24 @@ def test_what_cannot_be_written_is_not_committed(groups):
     assert groups.committed() == {("t", 0): 5}
     joined = groups.join(group="g")
     assert name_of(groups.sync(joined.member_id, 1, {}).error_code) == "UNKNOWN_SERVER_ERROR"
+
+
+def test_groups_are_served_once_their_partition_could_be_made(new_broker, monkeypatch):
+    broker = new_broker(OPTIONS).start()
+    groups = Groups(broker)
+    groups.topic("t")
+    create, logs = broker.node.logs.create, broker.node.logs
+    refused = []
+
+    def no_room(topic, *arguments, **options):
+        refused.append(topic)
+        raise errors.KafkaStorageError("no room")
+
+    monkeypatch.setattr(logs, "create", no_room)
+    groups.find("g")
+    assert refused == [OFFSETS_TOPIC] * 4
+    assert groups.commit({("t", 0): 7}) == ["NOT_COORDINATOR"]
+    monkeypatch.setattr(logs, "create", create)
+    broker.run_until(lambda: all(logs.get(OFFSETS_TOPIC, index) is not None for index in range(4)))
+    broker.run_until(lambda: groups.commit({("t", 0): 7}) == ["NONE"], most_steps=200)
+    assert groups.committed() == {("t", 0): 7}
