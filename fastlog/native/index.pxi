@@ -187,12 +187,18 @@ cdef class _Index:
         return 0
 
     cdef int replace(self, int64_t kept, const Growing* entries) except -1:
-        """Hold the first `kept` entries and then these encoded ones, written to the file at once."""
+        """Hold the first `kept` entries and then these encoded ones, written to the file at once; a full disk misses all of these."""
         self.keep(kept)
         self.trim()
         if entries.size > 0:
-            self.file.write_from(entries.memory, entries.size, self.stored * self.entry_bytes)
-            self.stored += entries.size // self.entry_bytes
+            try:
+                self.file.write_from(entries.memory, entries.size, self.stored * self.entry_bytes)
+            except OSError as error:
+                if error.errno not in (ENOSPC, EDQUOT):
+                    raise
+                self.file.ftruncate(self.stored * self.entry_bytes)  # a part of them would be taken for all
+            else:
+                self.stored += entries.size // self.entry_bytes
         return self.load_last()
 
     def flush(self):

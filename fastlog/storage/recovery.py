@@ -165,8 +165,14 @@ class _Loading:
                 yield segment.log.fdatasync
                 break
             if not is_last:
-                segment.on_roll()
-                self.environment.open_segments.used(files)
+                try:
+                    segment.on_roll()
+                except OSError as error:
+                    if error.errno not in SHORTAGES:
+                        raise
+                    logger.warning("%s: its indexes wait for room: %s", files.path(names.LOG_SUFFIX), error)
+                else:
+                    self.environment.open_segments.used(files)
 
     def log_start(self) -> int:
         return max(self.stop.log_start_offset, self.segments[0].base_offset)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastlog._core import scan
-from fastlog.errors import OutOfOrderSequenceNumber, UsageError
+from fastlog.errors import OutOfOrderSequenceNumber, StorageFailed, UsageError
 
 BATCH_BYTES = 61 + 8
 NOW = 1_700_000_000_000
@@ -46,6 +46,34 @@ def test_after_a_clean_stop_no_log_is_read(opened, batch, read):
     assert storage.append(log, batch([b"18"], producer=(7, 0, 18)))[0].base_offset == 18
     assert storage.append(log, batch([b"20"], producer=(7, 0, 20)))[0].base_offset == 20
     assert log.path == path
+
+
+@pytest.mark.parametrize("segment_bytes", [300, 1 << 20])
+def test_a_recovery_finds_everything_on_a_full_disk(opened, batch, read, segment_bytes):
+    storage, log = opened(segment_bytes=segment_bytes, index_interval_bytes=100)
+    fill(storage, log, batch, 0, 20)
+    expected = read(log)
+    storage.crash()
+    storage.disk.fail("write", "/t-0/", errno.ENOSPC)
+    manager = storage.open()
+    assert manager.failures == []
+    log = manager.get("t", 0)
+    assert read(log) == expected
+    assert [read(log, start)[0] for start in (7, 19)] == [expected[7], expected[19]]
+    assert storage.append(log, batch([b"20"], producer=(7, 0, 20)))[0].error != 0
+    storage.disk.failures = []
+    assert storage.append(log, batch([b"20"], producer=(7, 0, 20)))[0].base_offset == 20
+    storage.close()
+    assert read(storage.open().get("t", 0)) == [*expected, (20, b"20")]
+
+
+def test_a_recovery_on_a_disk_that_fails_fences_it(opened, batch):
+    storage, log = opened(index_interval_bytes=100)
+    fill(storage, log, batch, 0, 20)
+    storage.crash()
+    storage.disk.fail("write", "/t-0/", errno.EIO)
+    with pytest.raises(StorageFailed, match="loading t-0 failed"):
+        storage.open()
 
 
 def test_a_stop_without_appends_changes_no_file(opened, batch):
