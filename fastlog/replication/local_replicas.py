@@ -92,16 +92,12 @@ class LocalReplicas:
             partition.become(state.leader, state.leader_epoch, state.replicas, state.isr)
 
     def _log_of(self, topic: Topic, index: int, *, is_new: bool) -> Log:
-        log = self._logs.get(topic.name, index)
+        log = self._logs.claim(topic.name, index, topic.id)
         if log is None:
             return self._logs.create(topic.name, index, topic.id, is_new=is_new)
         if log.topic_id is None:  # a Kafka from before topic ids wrote it, or the file was lost with a machine
             write_topic_id(self._logs.environment, log.path, topic.id)
             log.topic_id = topic.id
-        elif log.topic_id != topic.id:  # of a topic that was deleted while this broker was away
-            kept = self._logs.set_aside(topic.name, index)
-            logger.warning("%s was another topic's of that name: it is kept as %s", log.path, kept)
-            return self._logs.create(topic.name, index, topic.id)
         return log
 
     def _delete(self, topics: Sequence[Topic]) -> Generator[Pending[Any], Any, None]:
@@ -134,10 +130,10 @@ class LocalReplicas:
             raise failure
 
     def _put_away(self, topic: Topic, index: int, touched: dict[LogDirectory, None]) -> None:
-        log, state = self._logs.get(topic.name, index), topic.partitions[index]
-        if log is None:
-            if state.exists and self._broker_id in state.replicas:
-                self._logs.expect_none(topic.name, index)
-        elif log.topic_id in (None, topic.id):
+        # Of that name nothing is to be left that the next start would adopt.
+        log, state = self._logs.claim(topic.name, index, topic.id), topic.partitions[index]
+        if log is not None:
             self._logs.delete(topic.name, index)
             touched[log.directory] = None
+        elif state.exists and self._broker_id in state.replicas:
+            self._logs.expect_none(topic.name, index)

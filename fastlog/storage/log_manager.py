@@ -307,22 +307,26 @@ class LogManager:
     def _take_up(self, directory: _DataDirectory, log: Log) -> None:
         """Add a log that was found. Of two of a partition one that never had a record gives way: its making was given up.
 
-        UsageError where both have some.
+        Two of topics with different ids stay: one was deleted, and made again, while its directory could not be read. UsageError
+        where nobody can tell.
         """
-        other = self._logs.get((log.topic, log.partition))
-        if other is not None:
+        key = (log.topic, log.partition)
+        for other in self._namesakes(key):
             if log.log_end_offset and other.log_end_offset:
-                raise UsageError(f"{log.path}: {other.path} holds the same partition: move one of them away")
+                if log.topic_id == other.topic_id or None in (log.topic_id, other.topic_id):
+                    raise UsageError(f"{log.path}: {other.path} holds the same partition: move one of them away")
+                logger.warning("%s and %s are of two topics of the same name", other.path, log.path)
+                continue
             empty, kept = (other, log) if log.log_end_offset else (log, other)
             logger.warning("%s has no records, and %s is the same partition's: it is removed", empty.path, kept.path)
             self._delete(empty)
             if empty is log:
                 return
-        self._add(directory, log)
+        directory.logs[key] = log
+        self._logs.setdefault(key, log)
 
-    def _add(self, directory: _DataDirectory, log: Log) -> None:
-        key = (log.topic, log.partition)
-        self._logs[key] = directory.logs[key] = log
+    def _namesakes(self, key: tuple[str, int]) -> list[Log]:
+        return [directory.logs[key] for directory in self._directories if key in directory.logs]
 
     # ---- logs -------------------------------------------------------------------------------------------------------------
 
@@ -382,7 +386,7 @@ class LogManager:
                 directory.write_failed(f"{directory.path}/{directory_name} cannot be made", error)
                 why = why or error.strerror
             else:
-                self._add(directory, log)
+                directory.logs[topic, partition] = self._logs[topic, partition] = log
                 return log
         raise KafkaStorageError(f"{directory_name} cannot be made: {why}")
 
@@ -396,9 +400,26 @@ class LogManager:
         hidden = self._hide(log, names.delete_directory(log.topic, log.partition, self._unique_hex()))
         self._remove_later(hidden, log.config.file_delete_delay_ms)
 
-    def set_aside(self, topic: str, partition: int) -> str:
-        """Take a partition's log out of sight and keep its files, as a stray of Kafka's; return the path where they are now."""
-        return self._hide(self._logs[topic, partition], names.stray_directory(topic, partition, self._unique_hex()))
+    def claim(self, topic: str, partition: int, topic_id: bytes) -> Log | None:
+        """Return the log that a topic has of a partition, None without one. Other topics' of that name become strays, as Kafka's.
+
+        They were deleted while this broker, or a log's directory, was away. Their files are kept. KafkaStorageError where one
+        cannot be put out of the way.
+        """
+        key = (topic, partition)
+        found = self._namesakes(key)
+        own = next((log for log in found if log.topic_id in (None, topic_id)), None)
+        if own is not None:
+            self._logs[key] = own
+        for log in found:
+            if log is own:
+                continue
+            if log.directory.failure is None:
+                kept = self._hide(log, names.stray_directory(topic, partition, self._unique_hex()))
+                logger.warning("%s was another topic's of that name: it is kept as %s", log.path, kept)
+            elif own is None:
+                raise KafkaStorageError(f"{log.path} is another topic's of that name: {log.directory.failure}")
+        return own
 
     def _unique_hex(self) -> str:
         return self.environment.random.random_bytes(16).hex()
@@ -414,7 +435,11 @@ class LogManager:
             raise KafkaStorageError(f"{log.topic}-{log.partition} cannot be taken away: {error.strerror}") from None
         key = (log.topic, log.partition)
         if directory.logs.get(key) is log:
-            del self._logs[key], directory.logs[key]
+            del directory.logs[key]
+        if self._logs.get(key) is log:
+            del self._logs[key]
+            for other in self._namesakes(key)[:1]:
+                self._logs[key] = other
         log.abandon()
         return hidden
 
@@ -491,8 +516,9 @@ class LogManager:
     def release(self) -> None:
         """Give everything up as it is, after a start that failed: nothing is flushed, nothing marked as cleanly stopped."""
         self._closed = True
-        for log in self._logs.values():
-            log.abandon()
+        for directory in self._directories:
+            for log in directory.logs.values():
+                log.abandon()
         self._logs.clear()
         self._unlock()
 

@@ -200,3 +200,28 @@ def test_the_partitions_of_a_disk_that_is_not_mounted_are_not_begun_anew(start, 
     with Client(bootstrap) as client:
         assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
     assert "fenced" not in end(process)
+
+
+def test_a_topic_made_again_while_its_directory_was_not_there_is_found_beside_the_old_one(start, tmp_path, apart):
+    process, bootstrap = start(apart[0])
+    with Client(bootstrap) as client:
+        delete(client, "b")
+        client.wait(client.admin().create_topic("b", partitions=1))
+        with client.producer() as producer:
+            producer.send("b", b"new", partition=0)
+            producer.flush()
+    end(process)
+
+    for _ in range(2):
+        process, bootstrap = start(*apart)
+        with Client(bootstrap) as client:
+            assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"new"]]
+        end(process)
+    process, bootstrap = start(*apart)
+    with Client(bootstrap) as client:
+        delete(client, "b")
+    assert "adopted" not in end(process)
+    process, bootstrap = start(*apart)
+    with Client(bootstrap) as client:
+        assert [topic.name for topic in client.wait(client.admin().topics())] == ["a"]
+    end(process)

@@ -173,6 +173,39 @@ def test_of_a_partition_twice_the_one_that_never_had_a_record_gives_way(storage,
     assert read(made.open().get("t", 0)) == [(0, b"kept"), (1, b"more")]
 
 
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_two_topics_of_one_name(storage, tmp_path, topic_id, batch, read, which):
+    old, new = topic_id, bytes(reversed(topic_id))
+    made = storage(tmp_path / "one", tmp_path / "two")
+    made.append(made.open().create("t", 0, old), batch([b"old"]))
+    made.close()
+    (tmp_path / "one" / "t-0").rename(tmp_path / "kept")
+    made.append(made.open().create("t", 0, new), batch([b"new"]))
+    made.crash()
+    (tmp_path / "kept").rename(tmp_path / "two" / "t-0")
+    for end in (made.close, made.crash):
+        manager = made.open()
+        assert len(manager) == 1
+        end()
+    manager = made.open()
+    log = manager.claim("t", 0, {"old": old, "new": new}[which])
+    assert manager.get("t", 0) is log
+    assert read(log) == [(0, which.encode())]
+    assert len([path for path in tmp_path.glob("*/t-0*") if path.name.endswith("-stray")]) == 1
+    manager.delete("t", 0)
+    assert manager.get("t", 0) is None
+
+
+def test_another_topics_log_where_nothing_can_be_renamed(storage, tmp_path, topic_id):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    log = manager.create("t", 0, topic_id)
+    log.directory.fail("test", OSError(errno.EIO, "broken"))
+    with pytest.raises(KafkaStorageError, match=r"t-0 is another topic's of that name: .*one is fenced"):
+        manager.claim("t", 0, bytes(16))
+    assert manager.claim("t", 0, topic_id) is log
+
+
 def test_names_are_checked_where_the_path_is_built(storage):
     manager = storage().open()
     for name in ("../outside", "a/b", ""):
@@ -277,15 +310,16 @@ def test_a_log_set_aside_is_kept_whole_and_never_taken_for_a_partition(storage, 
     made = storage()
     manager = made.open()
     made.append(manager.create("t", 0, topic_id), batch())
-    kept = manager.set_aside("t", 0)
+    assert manager.claim("t", 0, bytes(reversed(topic_id))) is None
     assert manager.get("t", 0) is None
+    [kept] = [path for path in Path(made.log_dirs[0]).iterdir() if path.name.startswith("t-0")]
     assert made.append(manager.create("t", 0, bytes(reversed(topic_id))), batch())[0].base_offset == 0
     made.timers.advance(100_000)
     made.flusher.run()
     made.crash()
     assert len(made.open()) == 1
-    assert re.fullmatch(r"t-0\.[0-9a-f]{32}-stray", os.path.basename(kept))
-    assert os.path.getsize(f"{kept}/00000000000000000000.log") > 0
+    assert re.fullmatch(r"t-0\.[0-9a-f]{32}-stray", kept.name)
+    assert (kept / "00000000000000000000.log").stat().st_size > 0
 
 
 def test_directories_that_are_no_partitions_are_left_alone(storage):
