@@ -69,7 +69,8 @@ class LocalReplicas:
         failed: dict[tuple[str, int], Exception] = {}
         for topic in {change.topic.name: change.topic for change in changes}.values():
             self._options.learn(topic.name, topic.config)
-        for count, change in enumerate(changes, 1):
+        # What is missing is known before anything new is put where it may have been.
+        for count, change in enumerate(sorted(changes, key=self._is_new), 1):
             try:
                 self._bring_up(change)
             except (KafkaError, OSError) as error:
@@ -82,14 +83,17 @@ class LocalReplicas:
         topic, index, state = change.topic, change.partition_index, change.partition
         partition = self._partitions.get(topic.name, index)
         if partition is None:
-            # Whoever led it before, in an earlier life of this broker too, did so under an epoch of its own: see `settle`.
-            is_new = state.leader == self._broker_id and state.leader_epoch == FIRST_LEADER_EPOCH
-            log = self._log_of(topic, index, is_new=is_new)
+            log = self._log_of(topic, index, is_new=self._is_new(change))
             log.configure(self._options.log_config_for(topic.name))
             partition = Partition(topic.name, topic.id, index, self._broker_id, log)
             self._partitions.add(partition)
         if state.leader_epoch >= partition.leader_epoch:
             partition.become(state.leader, state.leader_epoch, state.replicas, state.isr)
+
+    def _is_new(self, change: Change) -> bool:
+        """Whether nobody led a partition before. An earlier life of this broker did so under another epoch: see `settle`."""
+        state = change.partition
+        return state.leader == self._broker_id and state.leader_epoch == FIRST_LEADER_EPOCH
 
     def _log_of(self, topic: Topic, index: int, *, is_new: bool) -> Log:
         log = self._logs.claim(topic.name, index, topic.id)
