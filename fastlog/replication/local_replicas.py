@@ -98,7 +98,10 @@ class LocalReplicas:
     def _log_of(self, topic: Topic, index: int, *, is_new: bool) -> Log:
         log = self._logs.claim(topic.name, index, topic.id)
         if log is None:
-            return self._logs.create(topic.name, index, topic.id, is_new=is_new)
+            log = self._logs.create(topic.name, index, topic.id, is_new=is_new)
+            if not is_new:  # its directory is no longer one of ours, or it was never made for want of room or time
+                logger.warning("%s was this broker's before, and is in no log directory: it begins anew, empty", log.path)
+            return log
         if log.topic_id is None:  # a Kafka from before topic ids wrote it, or the file was lost with a machine
             write_topic_id(self._logs.environment, log.path, topic.id)
             log.topic_id = topic.id

@@ -210,7 +210,8 @@ def test_a_topic_made_again_while_its_directory_was_not_there_is_found_beside_th
         with client.producer() as producer:
             producer.send("b", b"new", partition=0)
             producer.flush()
-    end(process)
+    told = end(process)
+    assert told.count("it begins anew") == 1 and "first/logs/b-0 was this broker's before" in told, told
 
     for _ in range(2):
         process, bootstrap = start(*apart)
