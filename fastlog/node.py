@@ -217,13 +217,16 @@ class Node:
                     return path
             except OSError as error:
                 raise cannot_use(f"the coordinator's directory {path}", error) from None
+        self._refuse_a_part(f"there is no coordinator at {first}")
+        return first
+
+    def _refuse_a_part(self, why: str) -> None:
         lacking = self.logs.lacking
         if lacking:
             raise UsageError(
-                f"there is no coordinator at {first}, and log directory {lacking[0]} holds nothing or cannot be used: "
+                f"{why}, and log directory {lacking[0]} holds nothing or cannot be used: "
                 "mount what is missing, or take that directory out of log.dirs to have topics made of what is in the others"
             )
-        return first
 
     def _open_coordinator(self, path: str) -> Coordinator:
         coordinator, self._coordinator_lock = open_coordinator(self.environment, path)
@@ -407,6 +410,8 @@ class Node:
             yield self._remote.make_root()
         yield from registration.make_persistent_paths(client)
         is_new = (yield client.exists(layout.CLUSTER_ID)) is None
+        if self._remote is not None and is_new and identity is not None:
+            self._refuse_a_part(f"the coordinator at {config.text('zookeeper.connect')} knows no cluster")
         known = None if identity is None else identity.cluster_id
         cluster_id = yield from registration.settle_cluster_id(client, self.environment.random, known)
         if self._remote is not None and identity is None:

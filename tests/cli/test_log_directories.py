@@ -19,11 +19,12 @@ def start(program, tmp_path):
     """Start a broker over the directories `one` and `two`; return its process and where it is reached."""
     config = tmp_path / "server.properties"
 
-    def start_one(*directories):
+    def start_one(*directories, **more):
         options = {
             "broker.id": 1,
             "listeners": "PLAINTEXT://127.0.0.1:0",
             "log.dirs": ",".join(f"{tmp_path}/{name}" for name in directories or ("one", "two")),
+            **{name.replace("_", "."): value for name, value in more.items()},
         }
         config.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
         process = program("broker", "--config", config)
@@ -169,6 +170,21 @@ def test_no_coordinator_is_made_for_a_part_of_the_data(start, tmp_path, apart, d
     with Client(bootstrap) as client:
         assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
     assert "adopted" not in end(process)
+
+
+def test_a_cluster_is_not_brought_to_another_coordinator_by_a_part_of_its_data(start, program, tmp_path, apart):
+    elsewhere = program("coordinator", "--port", 0, "--data", tmp_path / "elsewhere")
+    address = elsewhere.stdout.readline().decode().split()[1].removeprefix("coordinator=")
+    (tmp_path / "second").rename(tmp_path / "kept")
+    for _ in range(2):
+        code, told = start(*apart, zookeeper_connect=address)
+        assert code == 2 and f"the coordinator at {address} knows no cluster" in told
+    shutil.rmtree(tmp_path / "second")
+    (tmp_path / "kept").rename(tmp_path / "second")
+    process, bootstrap = start(*apart, zookeeper_connect=address)
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    end(process)
 
 
 def test_no_topic_is_made_of_a_part_of_its_partitions(start, tmp_path, apart):
