@@ -457,8 +457,9 @@ class Node:
                 logger.error("%s", error)
 
     def _lost(self, why: BaseException | None) -> None:
-        for callback in self.on_lost:
-            self.environment.reactor.call_soon(callback, why)
+        if self._stopping is None:  # what cannot be written by a stop is for the log, and for the next start
+            for callback in self.on_lost:
+                self.environment.reactor.call_soon(callback, why)
 
     # ---- stopping ---------------------------------------------------------------------------------------------------------
 
@@ -491,14 +492,15 @@ class Node:
         self.logs.close()
         try:
             if self._client is not None and (self._coordinator is None or self._coordinator.failed is None):
-                yield self._client.close()
-                if self._coordinator_server is not None:
-                    self._coordinator_server.close()
+                closed = self._client.close()
                 if self._coordinator is not None:
-                    yield self._coordinator.close()
+                    closed = self._coordinator.close()  # with what the client wrote; where there is no room, it waits for none
+                yield closed
         except (OSError, FastlogError) as error:
             logger.error("the coordinator was not closed cleanly: %s", error)
         finally:
+            if self._coordinator_server is not None:
+                self._coordinator_server.close()
             if self._coordinator_lock is not None:
                 self._coordinator_lock.release()
 

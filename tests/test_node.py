@@ -110,6 +110,48 @@ def test_a_deletion_whose_names_cannot_be_synced_is_refused_and_finished_by_the_
     assert [path for path, _ in broker.machine.drive.files() if path.startswith(f"{DATA}/t-0/")] == []
 
 
+def test_a_deletion_that_finds_no_descriptor_fences_nothing_and_is_tried_again(broker, monkeypatch):
+    create(broker, "t")
+    disk = broker.node.logs.environment.disk
+    sync_directory = disk.sync_directory
+    refused = []
+
+    def fail(path):
+        if path == DATA and not refused:
+            refused.append(path)
+            raise OSError(errno.EMFILE, "too many open files")
+        sync_directory(path)
+
+    monkeypatch.setattr(disk, "sync_directory", fail)
+    request = DeleteTopicsRequest(topics=[DeleteTopicsRequest.DeleteTopicState(name="t")], timeout_ms=1_000)
+    assert broker.call(request, 6).responses[0].error_code in (0, KafkaStorageError.code)
+    assert refused == [DATA] and broker.node.logs.failures == []
+    broker.run_until(lambda: "/brokers/topics/t" not in broker.node._coordinator.tree.nodes)
+    create(broker, "t")
+    assert produce(broker, "t") == (0, 0)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["logs", "coordinator too"])
+def test_a_stop_on_a_full_disk_ends_and_is_no_loss(broker, waits):
+    """Where nothing is ever written again only a new start helps; a stop that finds no room leaves it a recovery."""
+    create(broker, "t")
+    assert produce(broker, "t") == (0, 0)
+    lost = []
+    broker.node.on_lost.append(lost.append)
+    drive = broker.machine.drive
+    if waits:
+        drive.capacity_bytes = drive.used_bytes()
+        topic = CreateTopicsRequest.CreatableTopic(name="u", num_partitions=1, replication_factor=1)
+        assert broker.call(CreateTopicsRequest(topics=[topic], timeout_ms=1_000), 7).topics[0].error_code != 0
+    drive.capacity_bytes = drive.used_bytes()
+    broker.stop()
+    assert lost == []
+    assert f"{DATA}/.kafka_cleanshutdown" not in dict(drive.files())
+    drive.capacity_bytes = None
+    broker.start()
+    assert produce(broker, "t") == (0, 1)
+
+
 def test_a_clean_stop_is_marked_and_reads_no_log(broker):
     create(broker, "t")
     produce(broker, "t")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastlog.errors import KafkaError, KafkaStorageError
 from fastlog.metadata.image import Topic
 from fastlog.replication.partition import Partition
+from fastlog.storage.durability import NO_DESCRIPTOR_ERRORS
 from fastlog.storage.recovery import write_topic_id
 
 if TYPE_CHECKING:
@@ -131,8 +132,10 @@ class LocalReplicas:
                 try:
                     yield synced
                 except OSError as error:
-                    directory.fail("the names of deleted logs were not synced", error)
-                    failure = failure or KafkaStorageError(str(directory.failure))
+                    what = "the names of deleted logs were not synced"
+                    if error.errno not in NO_DESCRIPTOR_ERRORS:
+                        directory.fail(what, error)
+                    failure = failure or KafkaStorageError(f"{directory.path}: {what}: {error.strerror}")
         if failure is not None:
             raise failure
 
