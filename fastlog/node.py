@@ -355,7 +355,7 @@ class Node:
         assert server is not None
         assert self._store is not None
         environment, config = self.environment, self.config
-        cluster_id, is_new = yield from self._insist(partial(self._find_cluster, client, identity))
+        cluster_id, has_had_topics = yield from self._insist(partial(self._find_cluster, client, identity))
         self.view.publish(self.view.image.with_cluster_id(cluster_id))
         self.logs.identify(cluster_id, config.broker_id)
         yield from self._insist(self._store.start)
@@ -367,8 +367,9 @@ class Node:
         found = [FoundPartition(log.topic, log.partition, log.topic_id, log.leader_epochs.latest) for log in self.logs]
         yield from self._insist(partial(self._skip_producer_ids, [one for log in self.logs for one in log.producer_ids]))
         yield from self._insist(partial(self._register, client))
-        # A coordinator elsewhere knows all topics but those that a cluster brings along as its first broker starts on it.
-        may_adopt = self._coordinator is not None or is_new
+        # A coordinator elsewhere knows all topics but those that a cluster brings along as its first broker starts on it. That
+        # may take some attempts: one is refused, or killed, when it has brought the cluster's id and no topics yet.
+        may_adopt = self._coordinator is not None or not has_had_topics
         register = partial(self._register, client)
         yield from self._insist(partial(self._join, driver, found, may_adopt, register))
         self.logs.start()
@@ -404,7 +405,7 @@ class Node:
     def _find_cluster(
         self, client: CoordinatorClient, identity: MetaProperties | None
     ) -> Generator[Pending[Any], Any, tuple[str, bool]]:
-        """Return the cluster's id, and whether the coordinator did not know one before."""
+        """Return the cluster's id, and whether the coordinator has ever had a topic of it."""
         config, reactor = self.config, self.environment.reactor
         if self._remote is not None:
             yield self._remote.make_root()
@@ -417,7 +418,8 @@ class Node:
         if self._remote is not None and identity is None:
             wait_ms = config.integer("zookeeper.session.timeout.ms") * 3 // 2
             yield from registration.wait_for_no_other(reactor, client, config.broker_id, wait_ms)
-        return cluster_id, is_new
+        _, topics = yield client.children(layout.TOPICS)
+        return cluster_id, topics.cversion > 0
 
     def _skip_producer_ids(self, seen: list[int]) -> Flow:
         assert self._producer_ids is not None
@@ -427,7 +429,7 @@ class Node:
         yield from registration.register(client, self.config.broker_id, self.endpoints, self.environment.clock.wall_ms())
 
     def _join(self, driver: ControllerDriver, found: list[FoundPartition], may_adopt: bool, register: Callable[[], Flow]) -> Flow:
-        yield driver.start(found, may_adopt=may_adopt, is_all=not self.logs.failures, register=register)
+        yield driver.start(found, may_adopt=may_adopt, is_all=not self.logs.lacking, register=register)
 
     def _learn_broker_options(self) -> Flow:
         assert self._store is not None

@@ -449,7 +449,8 @@ class ControllerDriver:
         if topics and not is_all:
             raise UsageError(
                 f"topic {topics[0].name} is not known to the coordinator, and a log directory that may hold partitions of it "
-                "cannot be read: mend that one, or take it out of log.dirs to have the topic made of what is in the others"
+                "holds nothing or cannot be read: mount or mend that one, or take it out of log.dirs to have the topic made of "
+                "what is in the others"
             )
         for stray in strays:
             logger.warning(

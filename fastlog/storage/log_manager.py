@@ -61,7 +61,7 @@ class _DataDirectory(LogDirectory):
         self.logs: dict[tuple[str, int], Log] = {}
         self.last_stop_was_clean = False
         self.is_marked = False
-        """Whether it had its identity when it was locked."""
+        """Whether it has its identity."""
         self.unmarked: MetaProperties | None = None
         """The identity that it is still to get: it holds nothing, so it is new, or a mount point without its disk."""
         self.offsets_at_start: dict[str, Offsets] = {}
@@ -185,6 +185,7 @@ class LogManager:
             path = f"{directory.path}/{meta_properties.FILE_NAME}"
             write_now(self.environment.disk, path, directory.unmarked.content())
             directory.unmarked = None
+            directory.is_marked = True
 
     def _unlock(self) -> None:
         for directory in self._directories:

@@ -187,6 +187,45 @@ def test_a_cluster_is_not_brought_to_another_coordinator_by_a_part_of_its_data(s
     end(process)
 
 
+def test_a_cluster_comes_to_another_coordinator_when_all_can_be_read(start, program, tmp_path, apart):
+    elsewhere = program("coordinator", "--port", 0, "--data", tmp_path / "elsewhere")
+    address = elsewhere.stdout.readline().decode().split()[1].removeprefix("coordinator=")
+    segment = tmp_path / "second/logs/b-0" / FIRST_SEGMENT
+    segment.rename(tmp_path / "kept")
+    segment.mkdir()
+    for _ in range(2):
+        code, told = start(*apart, zookeeper_connect=address)
+        assert code == 2 and "topic a is not known to the coordinator" in told
+    segment.rmdir()
+    (tmp_path / "kept").rename(segment)
+    process, bootstrap = start(*apart, zookeeper_connect=address)
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+        delete(client, "a")
+        delete(client, "b")
+    end(process)
+    (tmp_path / "first/logs/c-0").mkdir()
+    process, bootstrap = start(*apart, zookeeper_connect=address)
+    with Client(bootstrap) as client:
+        assert client.wait(client.admin().topics()) == []
+    assert "c-0 belongs to no topic of this cluster" in end(process)
+
+
+def test_no_topic_is_made_of_a_part_by_a_coordinator_that_is_there_and_knows_nothing(start, tmp_path, apart):
+    for path in (tmp_path / "first/coordinator").iterdir():
+        path.unlink()
+    (tmp_path / "second").rename(tmp_path / "kept")
+    for _ in range(2):
+        code, told = start(*apart)
+        assert code == 2 and "topic a is not known to the coordinator" in told and "Traceback" not in told
+    shutil.rmtree(tmp_path / "second")
+    (tmp_path / "kept").rename(tmp_path / "second")
+    process, bootstrap = start(*apart)
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    end(process)
+
+
 def test_no_topic_is_made_of_a_part_of_its_partitions(start, tmp_path, apart):
     shutil.rmtree(tmp_path / "first/coordinator")
     segment = tmp_path / "second/logs/b-0" / FIRST_SEGMENT
