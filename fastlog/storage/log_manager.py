@@ -163,7 +163,7 @@ class LogManager:
     def identify(self, cluster_id: str, node_id: int) -> None:
         """Mark the directories as this broker's; UsageError when one is of another cluster or broker.
 
-        One that holds nothing, beside others that are marked, gets its mark with its first log, or when all went well without.
+        One that holds nothing, beside others that are marked, gets its mark with its first log.
         """
         for directory in self._directories:
             if directory.failure is not None:
@@ -548,6 +548,5 @@ class LogManager:
                     file.write_now(directory.offsets(name))
                 mark = json.dumps({"version": 0, "brokerEpoch": -1}, separators=(",", ":"))
                 write_now(self.environment.disk, f"{directory.path}/{CLEAN_SHUTDOWN_FILE}", mark.encode())
-                self._mark(directory)
         except OSError as error:
             directory.fail("closing failed", error)

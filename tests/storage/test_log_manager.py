@@ -105,7 +105,8 @@ def test_a_directory_that_is_added(storage, tmp_path, topic_id, batch, end):
         assert manager.create("t", 1, topic_id).path == f"{tmp_path}/two/t-1"
     else:
         getattr(both, end)()
-    assert (tmp_path / "two" / "meta.properties").exists() == (end != "crash")
+    # Whoever follows a controller may be stopped before it has heard of the partitions that the directory should hold.
+    assert (tmp_path / "two" / "meta.properties").exists() == (end == "create")
 
 
 def test_identity(storage, tmp_path):
