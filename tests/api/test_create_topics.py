@@ -2,6 +2,8 @@
 
 import pytest
 
+from fastlog.api.create_topics import TOPICS_PER_TURN, CreateTopicsHandler
+from fastlog.metadata.topic_plan import TopicPlanner
 from fastlog.wire.messages.create_topics import CreateTopicsRequest
 from fastlog.wire.messages.metadata import MetadataRequest
 
@@ -54,6 +56,33 @@ def test_options_are_told_with_where_they_come_from(new_broker):
     assert told["cleanup.policy"] == ("delete", 5)
     assert told["segment.ms"] == ("604800000", 5)
     assert list(told) == sorted(told)
+
+
+@pytest.mark.parametrize("version", [2, 4, 5, 7])
+def test_many_topics_are_planned_and_told_over_several_turns(broker, version, monkeypatch):
+    count = 3 * TOPICS_PER_TURN + 1
+    turns, ends = [], []
+    plan, created = TopicPlanner.plan, CreateTopicsHandler._created
+
+    def planned(*arguments):
+        turns.append(("plan", len(ends)))
+        return plan(*arguments)
+
+    def told(*arguments):
+        turns.append(("tell", len(ends)))
+        return created(*arguments)
+
+    monkeypatch.setattr(TopicPlanner, "plan", planned)
+    monkeypatch.setattr(CreateTopicsHandler, "_created", told)
+    broker.node.environment.reactor.at_turn_end(lambda: ends.append(None))
+    wanted = [topic(f"t{number:03}" if number % 7 else f"not/{number:03}", 1, 1) for number in range(count)]
+    answers = create(broker, *wanted, topic("twice"), topic("twice"), version=version, validate_only=version == 4)
+    assert [one.name for one in answers] == [*(one.name for one in wanted), "twice"]
+    assert [one.error_code for one in answers] == [*(0 if number % 7 else 17 for number in range(count)), 42]
+    assert max(turns.count(turn) for turn in turns) <= TOPICS_PER_TURN
+    if version >= 5:
+        assert {len(one.configs or ()) > 10 for one in answers if not one.error_code} == {True}
+    assert len(names(broker)) == (0 if version == 4 else count - len(range(0, count, 7)))
 
 
 @pytest.mark.parametrize("version", range(2, 8))

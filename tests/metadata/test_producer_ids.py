@@ -73,3 +73,21 @@ def test_begins_behind_the_ids_that_logs_know_of(one_broker, ids):
     machine.wait(one_broker.client.set(layout.PRODUCER_IDS, b"{"))
     machine.wait(spawn(ids.begin_behind([5000])))
     assert one_broker.znodes()[layout.PRODUCER_IDS] == b"{"
+
+
+def test_begins_behind_although_another_broker_is_given_ids_meanwhile(one_broker, ids, monkeypatch):
+    machine, client = one_broker.machine, one_broker.client
+    get = client.get
+    others = layout.encode_producer_ids(layout.ProducerIdBlock(2, 0, BLOCK_SIZE - 1))
+    given = []
+
+    def overtaken(path):
+        asked = get(path)
+        if not given:
+            given.append(client.set(path, others))
+        return asked
+
+    monkeypatch.setattr(client, "get", overtaken)
+    machine.wait(machine.reactor.spawn(ids.begin_behind([5000])))
+    assert given[0].done
+    assert machine.wait(ids.next()) == 6000

@@ -109,6 +109,18 @@ def test_a_directory_that_is_added(storage, tmp_path, topic_id, batch, end):
     assert (tmp_path / "two" / "meta.properties").exists() == (end == "create")
 
 
+def test_a_directory_that_lost_its_mark_and_holds_logs_gets_another(storage, tmp_path, topic_id):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    for index in range(2):
+        manager.create("t", index, topic_id)
+    made.close()
+    (tmp_path / "two" / "meta.properties").unlink()
+    manager = made.open()
+    assert (tmp_path / "two" / "meta.properties").exists()
+    assert (len(manager), manager.lacking) == (2, [])
+
+
 def test_identity(storage, tmp_path):
     made = storage(tmp_path / "one")
     made.open()
@@ -197,6 +209,26 @@ def test_two_topics_of_one_name(storage, tmp_path, topic_id, batch, read, which)
     assert manager.get("t", 0) is None
 
 
+def test_a_log_that_says_nothing_of_its_topic_is_whosever_asks(storage, topic_id, batch, read):
+    """A Kafka from before topic ids wrote it."""
+    made = storage()
+    made.append(made.open().create("t", 0, None), batch([b"kept"]))
+    made.close()
+    log = made.open().claim("t", 0, topic_id)
+    assert log is not None
+    assert read(log) == [(0, b"kept")]
+
+
+def test_two_logs_of_one_name_of_which_one_says_nothing_of_its_topic(storage, tmp_path, topic_id, batch):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    made.append(made.open().create("t", 0, topic_id), batch())
+    made.close()
+    shutil.copytree(tmp_path / "one" / "t-0", tmp_path / "two" / "t-0")
+    (tmp_path / "two" / "t-0" / "partition.metadata").unlink()
+    with pytest.raises(UsageError, match="t-0 holds the same partition"):
+        made.open()
+
+
 def test_another_topics_log_where_nothing_can_be_renamed(storage, tmp_path, topic_id):
     made = storage(tmp_path / "one", tmp_path / "two")
     manager = made.open()
@@ -235,6 +267,16 @@ def test_a_topic_goes_where_it_can_be_made(storage, tmp_path, topic_id, batch, n
     assert log.path == f"{tmp_path}/two/t-0"
     assert not (tmp_path / "one" / "t-0").exists()
     assert bool(manager.failures) == (number == errno.EIO)
+
+
+def test_what_was_there_before_a_topic_that_cannot_be_made_stays(storage, tmp_path, topic_id):
+    made = storage(tmp_path / "one", tmp_path / "two")
+    manager = made.open()
+    (tmp_path / "one" / "t-0").mkdir()
+    (tmp_path / "one" / "t-0" / "somebody's").touch()
+    made.disk.fail("create", "/one/t-0/0", errno.ENOSPC)
+    assert manager.create("t", 0, topic_id).path == f"{tmp_path}/two/t-0"
+    assert (tmp_path / "one" / "t-0" / "somebody's").exists()
 
 
 def test_a_data_directory_that_has_gone_is_not_made_anew(storage, topic_id):
