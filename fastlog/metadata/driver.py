@@ -421,7 +421,7 @@ class ControllerDriver:
         if (yield self._client.exists(layout.FEATURE)) is None:
             yield self._client.create(layout.FEATURE, layout.encode_feature())
         yield from self.read_brokers(self._look_again)
-        yield from self._delete_all()
+        yield from self._delete_all({})
         names, _ = yield self._client.children(layout.TOPICS, self._look_again)
         topics = yield from self.read_topics([name for name in names if name not in self._undeleted])
         image = self._view.image
@@ -522,15 +522,23 @@ class ControllerDriver:
         self._view.publish(self._view.image.with_topics([topic]))
 
     def _deletions_changed(self) -> Flow:
-        if not self._may_decide():
-            return
-        yield from self._delete_all()
+        if self._may_decide():
+            yield from self._delete_all(self._undeleted)
 
-    def _delete_all(self) -> Flow:
-        """Delete what somebody wants deleted; a topic whose logs cannot be taken away is tried again, and keeps no other back."""
+    def _delete_again(self) -> Flow:
+        if self._may_decide():
+            yield from self._delete_all({})
+
+    def _delete_all(self, passed_over: Mapping[str, KafkaError]) -> Flow:
+        """Delete what somebody wants deleted; a topic whose logs cannot be taken away is tried again, and keeps no other back.
+
+        Those passed over were tried a moment ago: many of them would make each wish a long one.
+        """
         names, _ = yield self._client.children(layout.DELETE_TOPICS, self._look_again)
-        before, self._undeleted = self._undeleted, {}
+        before, self._undeleted = self._undeleted, {name: passed_over[name] for name in names if name in passed_over}
         for name in names:
+            if name in self._undeleted:
+                continue
             try:
                 yield from self._delete(name)
             except KafkaError as error:
@@ -538,7 +546,7 @@ class ControllerDriver:
                 if name not in before:
                     logger.error("topic %s cannot be deleted now, and is not forgotten: %s", name, error)
         if self._undeleted:
-            self._try_again(self._deletions_changed)
+            self._try_again(self._delete_again)
 
     def _delete(self, name: str) -> Flow:
         """Take a topic out of sight, then its logs, then its znodes, so that it cannot come back from any half."""

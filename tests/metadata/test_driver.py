@@ -161,6 +161,24 @@ def test_a_topic_whose_logs_stay_where_they_are_keeps_no_other_from_going(one_br
     assert one_broker.create("b").partitions[0].leader_epoch == 0
 
 
+def test_many_topics_whose_logs_stay_where_they_are_are_not_tried_with_every_other(one_broker):
+    one_broker.start()
+    topics = [f"t{number}" for number in range(10)]
+    driver, machine, replicas = one_broker.driver, one_broker.machine, one_broker.replicas
+    for name in topics:
+        one_broker.create(name)
+    replicas.keeping = {name: KafkaStorageError("read-only") for name in topics}
+    asked = [driver.delete_topic(name) for name in topics]
+    for one in asked:
+        with pytest.raises(KafkaStorageError, match="read-only"):
+            machine.wait(one)
+    assert sorted(replicas.deleted) == topics
+    replicas.keeping = {}
+    while any(f"/brokers/topics/{name}" in one_broker.znodes() for name in topics):
+        machine.turn()
+    assert replicas.deleted.count("t0") == 2
+
+
 def test_a_topic_whose_logs_stay_where_they_are_keeps_no_broker_from_starting(one_broker, new_machine, new_metadata_broker):
     one_broker.start()
     topic = one_broker.create("t")
