@@ -364,8 +364,14 @@ class Node:
         loaded: Pending[None] = environment.reactor.pending()
         self.logs.load(loaded.settle)
         yield loaded
-        found = [FoundPartition(log.topic, log.partition, log.topic_id, log.leader_epochs.latest) for log in self.logs]
-        yield from self._insist(partial(self._skip_producer_ids, [one for log in self.logs for one in log.producer_ids]))
+        found = [
+            FoundPartition(
+                log.topic, log.partition, log.topic_id, log.leader_epochs.latest, self.logs.is_twice(log.topic, log.partition)
+            )
+            for log in self.logs
+        ]
+        seen = [one for _, logs in self.logs.directories() for log in logs for one in log.producer_ids]
+        yield from self._insist(partial(self._skip_producer_ids, seen))
         yield from self._insist(partial(self._register, client))
         # A coordinator elsewhere knows all topics but those that a cluster brings along as its first broker starts on it. That
         # may take some attempts: one is refused, or killed, when it has brought the cluster's id and no topics yet.

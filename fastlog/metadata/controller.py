@@ -60,13 +60,15 @@ class NewTopic(NamedTuple):
 class FoundPartition(NamedTuple):
     """A partition's directory on this broker; the topic id is None where an old Kafka left none.
 
-    `leader_epoch` is the last one that its log has records under, -1 without any.
+    `leader_epoch` is the last one that its log has records under, -1 without any. `is_twice`: there is another directory of that
+    name, of another topic.
     """
 
     topic: str
     partition_index: int
     topic_id: bytes | None
     leader_epoch: int = -1
+    is_twice: bool = False
 
 
 # ---- leaders --------------------------------------------------------------------------------------------------------------

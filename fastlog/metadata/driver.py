@@ -125,9 +125,9 @@ class ControllerDriver:
         """Take part in the election, then bring the partitions online (as the controller), or follow who has won.
 
         `found` are the partition directories on this broker; those that the coordinator does not know are adopted if that is
-        allowed, a UsageError where they are not all there is (`is_all`). No partition is led under an epoch that its log has
-        seen, whatever the coordinator says. `register` is how the broker, registered already, does so again when its session has
-        expired. Fails with the CoordinatorError that was in the way; it may be tried again.
+        allowed, a UsageError where they are not all there is (`is_all`), or nobody can tell which of two it is. No partition is
+        led under an epoch that its log has seen, whatever the coordinator says. `register` is how the broker, registered already,
+        does so again when its session has expired. Fails with the CoordinatorError that was in the way; it may be tried again.
         """
         self._epochs_on_disk = {(one.topic, one.partition_index): one.leader_epoch for one in found}
         self._register = register
@@ -452,6 +452,13 @@ class ControllerDriver:
                 "holds nothing or cannot be read: mount or mend that one, or take it out of log.dirs to have the topic made of "
                 "what is in the others"
             )
+        adopted = {topic.name for topic in topics}
+        for one in found:
+            if one.is_twice and one.topic in adopted:
+                raise UsageError(
+                    f"two log directories hold {one.topic}-{one.partition_index}, of different topics, and the coordinator knows "
+                    "neither: move one of them away"
+                )
         for stray in strays:
             logger.warning(
                 "directory %s-%d belongs to no topic of this cluster: it is left alone", stray.topic, stray.partition_index

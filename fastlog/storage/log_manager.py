@@ -335,6 +335,10 @@ class LogManager:
         """Return a partition's log, None when there is none."""
         return self._logs.get((topic, partition))
 
+    def is_twice(self, topic: str, partition: int) -> bool:
+        """Tell whether there are logs of a partition of two topics of one name: `claim` finds whose is whose."""
+        return len(self._namesakes((topic, partition))) > 1
+
     def __iter__(self) -> Iterator[Log]:
         return iter(list(self._logs.values()))
 

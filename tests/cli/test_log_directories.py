@@ -281,3 +281,23 @@ def test_a_topic_made_again_while_its_directory_was_not_there_is_found_beside_th
     with Client(bootstrap) as client:
         assert [topic.name for topic in client.wait(client.admin().topics())] == ["a"]
     end(process)
+
+
+def test_of_two_topics_of_one_name_none_is_adopted(start, tmp_path, apart):
+    process, bootstrap = start(apart[0])
+    with Client(bootstrap) as client:
+        delete(client, "b")
+        client.wait(client.admin().create_topic("b", partitions=1))
+        with client.producer() as producer:
+            producer.send("b", b"new", partition=0)
+            producer.flush()
+    end(process)
+    shutil.rmtree(tmp_path / "first/coordinator")
+    for _ in range(2):
+        code, told = start(*apart)
+        assert code == 2 and "two log directories hold b-0, of different topics" in told
+    (tmp_path / "first/logs/b-0").rename(tmp_path / "kept")
+    process, bootstrap = start(*apart)
+    with Client(bootstrap) as client:
+        assert [values(client, topic) for topic in "ab"] == [[b"a"], [b"b"]]
+    end(process)

@@ -198,11 +198,12 @@ def test_two_topics_of_one_name(storage, tmp_path, topic_id, batch, read, which)
     (tmp_path / "kept").rename(tmp_path / "two" / "t-0")
     for end in (made.close, made.crash):
         manager = made.open()
-        assert len(manager) == 1
+        assert (len(manager), manager.is_twice("t", 0)) == (1, True)
         end()
     manager = made.open()
     log = manager.claim("t", 0, {"old": old, "new": new}[which])
     assert manager.get("t", 0) is log
+    assert not manager.is_twice("t", 0)
     assert read(log) == [(0, which.encode())]
     assert len([path for path in tmp_path.glob("*/t-0*") if path.name.endswith("-stray")]) == 1
     manager.delete("t", 0)
