@@ -159,6 +159,10 @@ class GroupChecker(Verdict):
             group.replaced.clear()
             group.fenced.clear()
 
+    def may_be_deserted(self, group_id: str) -> bool:
+        """Whether all static members of a group may have been fenced: a machine was lost with what it knew of them."""
+        return self._group(group_id).lost_at >= 0
+
     # ---- requests
 
     def sent(self, who: str, group_id: str, request: Message) -> Attempt:

@@ -136,7 +136,9 @@ class GroupWorld(World[SimulatedBroker]):
         return [worker for worker in self._living() if worker.group_id == group_id and not worker.is_over]
 
     def _group_ids(self) -> list[str]:
-        return list(dict.fromkeys(group_id for group_id, _ in self.members.values()))
+        """Return the groups that somebody is in. A lost machine may not know who came in whose place: then all may be fenced."""
+        group_ids = dict.fromkeys(group_id for group_id, _ in self.members.values())
+        return [group_id for group_id in group_ids if self._members(group_id) or not self.checker.may_be_deserted(group_id)]
 
     def _is_at_rest(self) -> bool:
         """Tell whether every group has stood for `REST_NS` as it should."""
