@@ -349,8 +349,9 @@ class Node:
             raise cannot_listen("the broker", address.host, address.port, error) from None
 
     def _start(self, identity: MetaProperties | None) -> Flow:
-        client, driver, server = self._client, self._driver, self._server
+        client, driver, server, producer_ids = self._client, self._driver, self._server, self._producer_ids
         assert client is not None
+        assert producer_ids is not None
         assert driver is not None
         assert server is not None
         assert self._store is not None
@@ -371,7 +372,7 @@ class Node:
             for log in self.logs
         ]
         seen = [one for _, logs in self.logs.directories() for log in logs for one in log.producer_ids]
-        yield from self._insist(partial(self._skip_producer_ids, seen))
+        yield from self._insist(partial(producer_ids.begin_behind, seen))
         yield from self._insist(partial(self._register, client))
         # A coordinator elsewhere knows all topics but those that a cluster brings along as its first broker starts on it. That
         # may take some attempts: one is refused, or killed, when it has brought the cluster's id and no topics yet.
@@ -426,10 +427,6 @@ class Node:
             yield from registration.wait_for_no_other(reactor, client, config.broker_id, wait_ms)
         _, topics = yield client.children(layout.TOPICS)
         return cluster_id, topics.cversion > 0
-
-    def _skip_producer_ids(self, seen: list[int]) -> Flow:
-        assert self._producer_ids is not None
-        yield from self._producer_ids.begin_behind(seen)
 
     def _register(self, client: CoordinatorClient) -> Flow:
         yield from registration.register(client, self.config.broker_id, self.endpoints, self.environment.clock.wall_ms())

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -87,6 +87,12 @@ class _DataDirectory(LogDirectory):
         return checkpoints.format_offsets(
             (key, log.log_start_offset) for key, log in logs if log.log_start_offset > log.segment_base_offsets[0]
         )
+
+
+def _partitions_among(present: Iterable[str]) -> list[tuple[str, int]]:
+    """Return the partitions that names in a data directory stand for."""
+    found = map(names.parse_partition_directory, present)
+    return [one for one in found if one is not None and one[0] != names.METADATA_TOPIC]
 
 
 class LogManager:
@@ -175,7 +181,7 @@ class LogManager:
                 continue
             directory.unmarked = MetaProperties(cluster_id, node_id)
             try:
-                if not self._is_known or self._partitions_in(directory):
+                if not self._is_known or _partitions_among(self.environment.disk.list_directory(directory.path)):
                     self._mark(directory)
             except OSError as error:
                 raise cannot_use(f"data directory {directory.path}", error) from None
@@ -286,14 +292,11 @@ class LogManager:
         if directory.last_stop_was_clean:
             disk.unlink(mark)
             disk.sync_directory(path)
-        for name in disk.list_directory(path):
+        present = disk.list_directory(path)
+        for name in present:
             if names.is_delete_directory(name):
                 self._remove_later(f"{path}/{name}", 0)
-        return self._partitions_in(directory)
-
-    def _partitions_in(self, directory: _DataDirectory) -> list[tuple[str, int]]:
-        found = map(names.parse_partition_directory, self.environment.disk.list_directory(directory.path))
-        return [one for one in found if one is not None and one[0] != names.METADATA_TOPIC]
+        return _partitions_among(present)
 
     def _load_steps(self, directory: _DataDirectory, topic: str, index: int, progress: Progress) -> Steps[Log]:
         key, at_start = (topic, index), directory.offsets_at_start

@@ -257,7 +257,8 @@ def test_the_partitions_of_a_disk_that_is_not_mounted_are_not_begun_anew(start, 
     assert "fenced" not in end(process)
 
 
-def test_a_topic_made_again_while_its_directory_was_not_there_is_found_beside_the_old_one(start, tmp_path, apart):
+def make_again(start, apart):
+    """Delete topic `b` and make it again while its directory is away; return what the broker logged."""
     process, bootstrap = start(apart[0])
     with Client(bootstrap) as client:
         delete(client, "b")
@@ -265,7 +266,11 @@ def test_a_topic_made_again_while_its_directory_was_not_there_is_found_beside_th
         with client.producer() as producer:
             producer.send("b", b"new", partition=0)
             producer.flush()
-    told = end(process)
+    return end(process)
+
+
+def test_a_topic_made_again_while_its_directory_was_not_there_is_found_beside_the_old_one(start, tmp_path, apart):
+    told = make_again(start, apart)
     assert told.count("it begins anew") == 1 and "first/logs/b-0 was this broker's before" in told, told
 
     for _ in range(2):
@@ -284,14 +289,7 @@ def test_a_topic_made_again_while_its_directory_was_not_there_is_found_beside_th
 
 
 def test_of_two_topics_of_one_name_none_is_adopted(start, tmp_path, apart):
-    process, bootstrap = start(apart[0])
-    with Client(bootstrap) as client:
-        delete(client, "b")
-        client.wait(client.admin().create_topic("b", partitions=1))
-        with client.producer() as producer:
-            producer.send("b", b"new", partition=0)
-            producer.flush()
-    end(process)
+    make_again(start, apart)
     shutil.rmtree(tmp_path / "first/coordinator")
     for _ in range(2):
         code, told = start(*apart)
